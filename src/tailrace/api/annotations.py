@@ -1,0 +1,198 @@
+"""The one defining file of annotations, labels, finalizers and fixed names.
+
+The reference page is generated from `ANNOTATIONS` and `LABELS`; a test holds that nothing is undocumented.
+Names under `tailscale.com/` mean what they mean to the official operator; ours are under `tailrace.dev/`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Setter(enum.StrEnum):
+    """Who writes a name."""
+
+    USER = "you"
+    TAILRACE = "Tailrace"
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """One annotation or label: its key, where it stands, who writes it, what it means."""
+
+    key: str
+    on: str
+    by: Setter
+    doc: str
+
+
+EXPOSE = "tailscale.com/expose"
+HOSTNAME = "tailscale.com/hostname"
+TAGS = "tailscale.com/tags"
+TAILNET_IP = "tailscale.com/tailnet-ip"
+TAILNET_IP_OLD = "tailscale.com/ts-tailnet-target-ip"
+TAILNET_FQDN = "tailscale.com/tailnet-fqdn"
+PROXY_CLASS = "tailscale.com/proxy-class"
+PROXY_GROUP = "tailscale.com/proxy-group"
+
+MODE = "tailrace.dev/mode"
+PROXY_PROTOCOL = "tailrace.dev/proxy-protocol"
+NAME_CONFLICT = "tailrace.dev/name-conflict"
+RECREATE = "tailrace.dev/recreate"
+TAILNET = "tailrace.dev/tailnet"
+
+LAST_CLUSTER_IP = "tailscale.com/operator-last-set-cluster-ip"
+LAST_CLUSTER_DNS_NAME = "tailscale.com/operator-last-set-cluster-dns-name"
+APPLIED = "tailrace.dev/applied"
+KEY_ID = "tailrace.dev/key-id"
+KEY_TAGS = "tailrace.dev/key-tags"
+REFRESH = "tailrace.dev/refresh"
+REFRESHED_AT = "tailrace.dev/refreshed-at"
+RECREATED = "tailrace.dev/recreated"
+REPLACES = "tailrace.dev/replaces-device"
+PROXY_MODE = "tailrace.dev/proxy-mode"
+
+FINALIZER = "tailscale.com/finalizer"
+LOAD_BALANCER_CLASS = "tailscale"
+
+MANAGED = "tailscale.com/managed"
+PARENT_TYPE = "tailscale.com/parent-resource-type"
+PARENT_NAME = "tailscale.com/parent-resource"
+PARENT_NAMESPACE = "tailscale.com/parent-resource-ns"
+SECRET_TYPE = "tailscale.com/secret-type"
+APP = "app"
+SERVICE_NAME = "kubernetes.io/service-name"
+
+ORPHANS = "tailrace-orphans"
+"""Name of the ConfigMap in the operator's namespace that remembers devices which could not be deleted in time."""
+
+FIELD_MANAGER = "tailrace"
+"""Field manager of everything that Tailrace applies."""
+
+ANNOTATIONS: tuple[Name, ...] = (
+    Name(
+        EXPOSE,
+        "Service",
+        Setter.USER,
+        'Exactly `"true"` makes the Service a device of the tailnet: its cluster IP, or for type ExternalName its external name.',
+    ),
+    Name(
+        HOSTNAME,
+        "Service",
+        Setter.USER,
+        "Name of the device: one DNS label (1 to 63 letters, digits, hyphens; no dots). Default `<namespace>-<name>`. A change renames the device.",
+    ),
+    Name(
+        TAGS,
+        "Service",
+        Setter.USER,
+        "Comma-separated tags of the device, each `tag:` and a letter, then letters, digits, hyphens. Replaces the default of `PROXY_TAGS`.",
+    ),
+    Name(
+        MODE,
+        "Service",
+        Setter.USER,
+        "`auto`, `kernel` or `userspace`: how the proxy forwards. Default: the setting `TAILRACE_PROXY_MODE`. A switch keeps the device.",
+    ),
+    Name(
+        PROXY_PROTOCOL,
+        "Service",
+        Setter.USER,
+        "`v1` or `v2`: the proxy tells the backend the client's tailnet address by a PROXY protocol header. Needs userspace mode.",
+    ),
+    Name(
+        NAME_CONFLICT,
+        "Service",
+        Setter.USER,
+        "What to do when a device of that name exists: `replace-offline` (default: delete it if it is dead and its tags are ours, otherwise refuse), `suffix` (take `name-1`), `fail`.",
+    ),
+    Name(
+        RECREATE,
+        "Service",
+        Setter.USER,
+        "Any new value deletes the device and makes it anew under the same name, for example to apply tags that the control plane cannot change.",
+    ),
+    Name(
+        TAILNET_IP,
+        "Service",
+        Setter.USER,
+        "Egress to a tailnet address. Not served by this version: the Service gets a condition that says so.",
+    ),
+    Name(TAILNET_IP_OLD, "Service", Setter.USER, f"Old spelling of `{TAILNET_IP}`."),
+    Name(
+        TAILNET_FQDN,
+        "Service",
+        Setter.USER,
+        "Egress to a tailnet name. Not served by this version: the Service gets a condition that says so.",
+    ),
+    Name(
+        PROXY_CLASS,
+        "Service",
+        Setter.USER,
+        "ProxyClass of the proxy (label or annotation). Not served by this version: the Service gets a condition that says so.",
+    ),
+    Name(
+        PROXY_GROUP,
+        "Service",
+        Setter.USER,
+        "ProxyGroup that shares its proxies. Not served by this version: the Service gets a condition that says so.",
+    ),
+    Name(
+        TAILNET,
+        "Service",
+        Setter.USER,
+        "Another tailnet than the default one. Not served by this version: the Service gets a condition that says so.",
+    ),
+    Name(LAST_CLUSTER_IP, "proxy pod", Setter.TAILRACE, "The cluster IP that the kernel proxy forwards to."),
+    Name(
+        LAST_CLUSTER_DNS_NAME,
+        "proxy pod",
+        Setter.TAILRACE,
+        "The external name that the kernel proxy forwards to.",
+    ),
+    Name(
+        APPLIED,
+        "every child",
+        Setter.TAILRACE,
+        "Digest of what was last applied: with an equal digest and equal fields no request is sent.",
+    ),
+    Name(KEY_ID, "proxy Secret", Setter.TAILRACE, "Id (not the secret) of the auth key that was minted last."),
+    Name(
+        KEY_TAGS,
+        "proxy Secret",
+        Setter.TAILRACE,
+        "Tags that were asked for when that key was minted.",
+    ),
+    Name(
+        REFRESH,
+        "proxy Secret, proxy pod",
+        Setter.TAILRACE,
+        "Digest of the configuration that the proxy must see; bumped on the pod so that the kubelet looks at once.",
+    ),
+    Name(REFRESHED_AT, "proxy Secret", Setter.TAILRACE, "When that digest last changed."),
+    Name(RECREATED, "proxy Secret", Setter.TAILRACE, f"The last value of `{RECREATE}` that was obeyed."),
+    Name(
+        REPLACES,
+        "proxy pod",
+        Setter.TAILRACE,
+        "Id of the device that was gone when the pod was restarted to join again.",
+    ),
+    Name(PROXY_MODE, "proxy StatefulSet", Setter.TAILRACE, "The mode that was chosen: `kernel` or `userspace`."),
+)
+
+LABELS: tuple[Name, ...] = (
+    Name(MANAGED, "every child", Setter.TAILRACE, '`"true"`: made by the operator.'),
+    Name(PARENT_TYPE, "every child", Setter.TAILRACE, "Kind of the root: `svc`."),
+    Name(
+        PARENT_NAME,
+        "every child",
+        Setter.TAILRACE,
+        "Name of the root; over 63 characters its first 54, `-` and 8 digits of its SHA-256.",
+    ),
+    Name(PARENT_NAMESPACE, "every child", Setter.TAILRACE, "Namespace of the root."),
+    Name(SECRET_TYPE, "proxy Secret", Setter.TAILRACE, "`state`."),
+    Name(APP, "proxy pod", Setter.TAILRACE, "UID of the root; the selector of the StatefulSet."),
+)
+
+USER_KEYS = frozenset(n.key for n in ANNOTATIONS if n.by is Setter.USER)

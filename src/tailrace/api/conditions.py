@@ -1,0 +1,91 @@
+"""The one defining file of condition types and reasons; the reference page is generated from it."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Documented(enum.StrEnum):
+    """A string enum whose members carry a line of documentation."""
+
+    doc: str
+
+    def __new__(cls, value: str, doc: str) -> Documented:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.doc = doc
+        return member
+
+
+class ConditionType(Documented):
+    """Conditions that Tailrace writes on a Service."""
+
+    PROXY_READY = (
+        "TailscaleProxyReady",
+        "The official operator's condition: True once the proxy exists and its device has a name.",
+    )
+    ACCEPTED = "Accepted", "What was asked for is valid and can be given here."
+    PROVISIONED = "Provisioned", "The proxy's objects exist and it has, or had, a key to join with."
+    ONLINE = "Online", "The control plane sees the device connected."
+    BACKEND_READY = "BackendReady", "There is something behind the Service that can answer."
+    READY = "Ready", "All of the above: traffic from the tailnet is answered."
+
+
+class Reason(Documented):
+    """Why a condition has its status."""
+
+    # TailscaleProxyReady, as the official operator spells them
+    PROXY_CREATED = "ProxyCreated", "The proxy is there."
+    PROXY_INVALID = "ProxyInvalid", "The Service or the operator's settings are not valid; the message says what to change."
+    PROXY_FAILED = "ProxyFailed", "The proxy could not be made; the message says why."
+    PROXY_PENDING = "ProxyPending", "The proxy is being made or waits for something."
+
+    # Accepted
+    ACCEPTED = "Accepted", "Valid; the message names the proxy's mode and why it was chosen."
+    INVALID_SERVICE = "InvalidService", "An annotation or the Service's shape is wrong; the message says how to write it."
+    INVALID_CONFIG = "InvalidConfig", "A setting of the operator is wrong."
+    NOT_SERVED = "NotServed", "It names something that this version does not serve; nothing is done to it."
+    HOSTNAME_TAKEN = "HostnameTaken", "An older Service asks for the same hostname."
+    NAME_CONFLICT = "NameConflict", "A device that is alive, or not ours, has the name."
+    MODE_REFUSED = "ModeRefused", "The cluster does not admit a privileged pod and the ports need one."
+
+    # Provisioned
+    PROVISIONED = "Provisioned", "All objects of the proxy exist."
+    PROVISIONING = "Provisioning", "They are being made."
+    CREDENTIALS_REFUSED = "CredentialsRefused", "The control plane, or the cluster, refuses our credentials or rights."
+    CONTROL_PLANE_UNREACHABLE = "ControlPlaneUnreachable", "The control plane does not answer; it is tried again."
+    KEY_REFUSED = "KeyRefused", "The control plane does not give a key for these tags."
+    REFUSED_BY_CLUSTER = "RefusedByCluster", "The API server refuses an object of the proxy."
+    INTERNAL_ERROR = "InternalError", "A fault of Tailrace itself; the log has the details."
+
+    # Online
+    CONNECTED = "Connected", "The device is connected; the message has its name and addresses."
+    WAITING_FOR_LOGIN = "WaitingForLogin", "The proxy has not joined the tailnet yet; the message says what its pod does."
+    DISCONNECTED = "Disconnected", "The device exists but is not connected."
+    DEVICE_GONE = "DeviceGone", "The device was deleted on the control plane; the proxy is given a new key and restarted."
+    TAGS_DIFFER = "TagsDiffer", "The device has other tags than asked for and they cannot be changed in place."
+    NAME_DIFFERS = "NameDiffers", "The device has another name than asked for; the message says why."
+
+    # BackendReady
+    ENDPOINTS_READY = "EndpointsReady", "At least one endpoint is ready."
+    NO_ENDPOINTS = "NoEndpoints", "Nothing is behind the Service."
+    NO_READY_ENDPOINTS = "NoReadyEndpoints", "There are endpoints, none of them ready."
+    EXTERNAL_NAME = "ExternalName", "The target is outside the cluster and is not checked."
+
+    # Ready
+    READY = "Ready", "Traffic is answered."
+
+
+class EventReason(Documented):
+    """Reasons of the Events that Tailrace emits."""
+
+    INVALID_SERVICE = "INVALIDSERVICE", "The Service asks for something invalid (the official operator's spelling)."
+    INVALID_CONFIG = "INVALIDCONFIG", "The operator's settings are invalid (the official operator's spelling)."
+    UNKNOWN_ANNOTATION = "UnknownAnnotation", "An annotation looks like one of ours but is none."
+    NOT_SERVED = "NotServed", "It names something that this version does not serve."
+    MODE_CHOSEN = "ModeChosen", "The proxy's mode and why."
+    NAME_CONFLICT = "NameConflict", "The name is taken."
+    DEVICE_REPLACED = "DeviceReplaced", "A dead device of the same name was deleted first."
+    DEVICE_GONE = "DeviceGone", "The device was deleted on the control plane; it is made anew."
+    FAILED = "ProxyFailed", "Something could not be done; the message says what and why."
+    ORPHANED = "DeviceOrphaned", "The device could not be deleted in time and is remembered for later."

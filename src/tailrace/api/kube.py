@@ -1,0 +1,238 @@
+"""Kubernetes objects, each as the narrowest struct that somebody reads.
+
+Field names are the wire names. Unknown fields are dropped on decode (so managedFields and private state keys never
+stay in memory), therefore nothing decoded here is ever PUT back: writers apply or patch. Objects without a field hold
+its default, never None where an empty value means the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+
+import msgspec
+
+
+class Base(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Frozen, keyword-only; `gc=False` because these are trees without cycles, and there are many."""
+
+
+class OwnerReference(Base):
+    apiVersion: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool | None = None
+
+
+class ObjectMeta(Base):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resourceVersion: str = ""
+    generation: int = 0
+    creationTimestamp: datetime | None = None
+    deletionTimestamp: datetime | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    finalizers: tuple[str, ...] = ()
+    ownerReferences: tuple[OwnerReference, ...] = ()
+
+
+class Condition(Base):
+    type: str
+    status: str  # True, False, Unknown
+    reason: str = ""
+    message: str = ""
+    observedGeneration: int | None = None
+    lastTransitionTime: datetime | None = None
+
+
+class Object(Base):
+    """What every object has."""
+
+    metadata: ObjectMeta = ObjectMeta()
+
+
+class ServicePort(Base):
+    port: int
+    name: str = ""
+    protocol: str = "TCP"
+    targetPort: int | str | None = None
+    appProtocol: str = ""
+
+
+class ServiceSpec(Base):
+    type: str = "ClusterIP"
+    clusterIP: str = ""
+    clusterIPs: tuple[str, ...] = ()
+    externalName: str = ""
+    loadBalancerClass: str | None = None
+    ports: tuple[ServicePort, ...] = ()
+    selector: dict[str, str] = {}
+
+
+class LoadBalancerIngress(Base):
+    hostname: str = ""
+    ip: str = ""
+
+
+class LoadBalancerStatus(Base):
+    ingress: tuple[LoadBalancerIngress, ...] = ()
+
+
+class ServiceStatus(Base):
+    loadBalancer: LoadBalancerStatus = LoadBalancerStatus()
+    conditions: tuple[Condition, ...] = ()
+
+
+class Service(Object):
+    spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
+
+
+class ProxySecretData(Base, rename={"config": "cap-107.hujson", "serve_config": "serve-config"}):
+    """The keys of a proxy's Secret that we read, base64 as on the wire; keys of tailscaled's own state are dropped."""
+
+    config: str = ""
+    serve_config: str = ""
+    device_id: str = ""
+    device_fqdn: str = ""
+    device_ips: str = ""
+    pod_uid: str = ""
+    tailscale_capver: str = ""
+    reissue_authkey: str | None = None
+
+
+class ProxySecret(Object):
+    """A proxy's Secret: its configuration (ours) and its state (containerboot's)."""
+
+    data: ProxySecretData = ProxySecretData()
+
+
+class StatefulSetStatus(Base):
+    observedGeneration: int = 0
+    replicas: int = 0
+    readyReplicas: int = 0
+    updatedReplicas: int = 0
+
+
+class StatefulSet(Object):
+    """`spec` stays undecoded: it is read only to compare it with what we want."""
+
+    spec: msgspec.Raw = msgspec.Raw(b"{}")
+    status: StatefulSetStatus = StatefulSetStatus()
+
+
+class PodCondition(Base):
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+
+
+class ContainerStateWaiting(Base):
+    reason: str = ""
+    message: str = ""
+
+
+class ContainerState(Base):
+    waiting: ContainerStateWaiting | None = None
+
+
+class ContainerStatus(Base):
+    name: str = ""
+    ready: bool = False
+    restartCount: int = 0
+    state: ContainerState = ContainerState()
+
+
+class PodStatus(Base):
+    phase: str = ""
+    podIP: str = ""
+    conditions: tuple[PodCondition, ...] = ()
+    containerStatuses: tuple[ContainerStatus, ...] = ()
+
+
+class Pod(Object):
+    status: PodStatus = PodStatus()
+
+
+class ServiceAccount(Object):
+    pass
+
+
+class PolicyRule(Base):
+    apiGroups: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    resourceNames: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ()
+
+
+class Role(Object):
+    rules: tuple[PolicyRule, ...] = ()
+
+
+class RoleRef(Base):
+    apiGroup: str = ""
+    kind: str = ""
+    name: str = ""
+
+
+class Subject(Base):
+    kind: str = ""
+    name: str = ""
+    namespace: str = ""
+
+
+class RoleBinding(Object):
+    roleRef: RoleRef = RoleRef()
+    subjects: tuple[Subject, ...] = ()
+
+
+class EndpointConditions(Base):
+    ready: bool | None = None
+
+
+class Endpoint(Base):
+    addresses: tuple[str, ...] = ()
+    conditions: EndpointConditions = EndpointConditions()
+
+
+class EndpointPort(Base):
+    name: str | None = None
+    port: int | None = None
+    protocol: str = "TCP"
+
+
+class EndpointSlice(Object):
+    addressType: str = "IPv4"
+    endpoints: tuple[Endpoint, ...] | None = None
+    ports: tuple[EndpointPort, ...] | None = None
+
+
+class Namespace(Object):
+    pass
+
+
+class ConfigMap(Object):
+    data: dict[str, str] = {}
+
+
+def decode_key(value: str) -> str:
+    """A Secret value as text; what is not base64 of UTF-8 reads as empty, since every byte from outside is hostile."""
+    try:
+        return base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return ""
+
+
+def encode_key(value: str) -> str:
+    """Text as a Secret value."""
+    return base64.b64encode(value.encode()).decode()
+
+
+def find_condition(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
+    """The condition of that type, or None."""
+    return next((c for c in conditions if c.type == kind), None)
