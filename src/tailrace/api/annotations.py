@@ -157,7 +157,9 @@ ANNOTATIONS: tuple[Name, ...] = (
         Setter.TAILRACE,
         "Digest of what was last applied: with an equal digest and equal fields no request is sent.",
     ),
-    Name(KEY_ID, "proxy Secret", Setter.TAILRACE, "Id (not the secret) of the auth key that was minted last."),
+    Name(
+        KEY_ID, "proxy Secret", Setter.TAILRACE, "Id (not the secret) of the auth key that was minted last."
+    ),
     Name(
         KEY_TAGS,
         "proxy Secret",
@@ -178,7 +180,9 @@ ANNOTATIONS: tuple[Name, ...] = (
         Setter.TAILRACE,
         "Id of the device that was gone when the pod was restarted to join again.",
     ),
-    Name(PROXY_MODE, "proxy StatefulSet", Setter.TAILRACE, "The mode that was chosen: `kernel` or `userspace`."),
+    Name(
+        PROXY_MODE, "proxy StatefulSet", Setter.TAILRACE, "The mode that was chosen: `kernel` or `userspace`."
+    ),
 )
 
 LABELS: tuple[Name, ...] = (

@@ -36,13 +36,19 @@ class Reason(Documented):
 
     # TailscaleProxyReady, as the official operator spells them
     PROXY_CREATED = "ProxyCreated", "The proxy is there."
-    PROXY_INVALID = "ProxyInvalid", "The Service or the operator's settings are not valid; the message says what to change."
+    PROXY_INVALID = (
+        "ProxyInvalid",
+        "The Service or the operator's settings are not valid; the message says what to change.",
+    )
     PROXY_FAILED = "ProxyFailed", "The proxy could not be made; the message says why."
     PROXY_PENDING = "ProxyPending", "The proxy is being made or waits for something."
 
     # Accepted
     ACCEPTED = "Accepted", "Valid; the message names the proxy's mode and why it was chosen."
-    INVALID_SERVICE = "InvalidService", "An annotation or the Service's shape is wrong; the message says how to write it."
+    INVALID_SERVICE = (
+        "InvalidService",
+        "An annotation or the Service's shape is wrong; the message says how to write it.",
+    )
     INVALID_CONFIG = "InvalidConfig", "A setting of the operator is wrong."
     NOT_SERVED = "NotServed", "It names something that this version does not serve; nothing is done to it."
     HOSTNAME_TAKEN = "HostnameTaken", "An older Service asks for the same hostname."
@@ -52,18 +58,33 @@ class Reason(Documented):
     # Provisioned
     PROVISIONED = "Provisioned", "All objects of the proxy exist."
     PROVISIONING = "Provisioning", "They are being made."
-    CREDENTIALS_REFUSED = "CredentialsRefused", "The control plane, or the cluster, refuses our credentials or rights."
-    CONTROL_PLANE_UNREACHABLE = "ControlPlaneUnreachable", "The control plane does not answer; it is tried again."
+    CREDENTIALS_REFUSED = (
+        "CredentialsRefused",
+        "The control plane, or the cluster, refuses our credentials or rights.",
+    )
+    CONTROL_PLANE_UNREACHABLE = (
+        "ControlPlaneUnreachable",
+        "The control plane does not answer; it is tried again.",
+    )
     KEY_REFUSED = "KeyRefused", "The control plane does not give a key for these tags."
     REFUSED_BY_CLUSTER = "RefusedByCluster", "The API server refuses an object of the proxy."
     INTERNAL_ERROR = "InternalError", "A fault of Tailrace itself; the log has the details."
 
     # Online
     CONNECTED = "Connected", "The device is connected; the message has its name and addresses."
-    WAITING_FOR_LOGIN = "WaitingForLogin", "The proxy has not joined the tailnet yet; the message says what its pod does."
+    WAITING_FOR_LOGIN = (
+        "WaitingForLogin",
+        "The proxy has not joined the tailnet yet; the message says what its pod does.",
+    )
     DISCONNECTED = "Disconnected", "The device exists but is not connected."
-    DEVICE_GONE = "DeviceGone", "The device was deleted on the control plane; the proxy is given a new key and restarted."
-    TAGS_DIFFER = "TagsDiffer", "The device has other tags than asked for and they cannot be changed in place."
+    DEVICE_GONE = (
+        "DeviceGone",
+        "The device was deleted on the control plane; the proxy is given a new key and restarted.",
+    )
+    TAGS_DIFFER = (
+        "TagsDiffer",
+        "The device has other tags than asked for and they cannot be changed in place.",
+    )
     NAME_DIFFERS = "NameDiffers", "The device has another name than asked for; the message says why."
 
     # BackendReady
@@ -79,8 +100,14 @@ class Reason(Documented):
 class EventReason(Documented):
     """Reasons of the Events that Tailrace emits."""
 
-    INVALID_SERVICE = "INVALIDSERVICE", "The Service asks for something invalid (the official operator's spelling)."
-    INVALID_CONFIG = "INVALIDCONFIG", "The operator's settings are invalid (the official operator's spelling)."
+    INVALID_SERVICE = (
+        "INVALIDSERVICE",
+        "The Service asks for something invalid (the official operator's spelling).",
+    )
+    INVALID_CONFIG = (
+        "INVALIDCONFIG",
+        "The operator's settings are invalid (the official operator's spelling).",
+    )
     UNKNOWN_ANNOTATION = "UnknownAnnotation", "An annotation looks like one of ours but is none."
     NOT_SERVED = "NotServed", "It names something that this version does not serve."
     MODE_CHOSEN = "ModeChosen", "The proxy's mode and why."

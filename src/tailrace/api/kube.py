@@ -18,7 +18,7 @@ class Base(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     """Frozen, keyword-only; `gc=False` because these are trees without cycles, and there are many."""
 
 
-class OwnerReference(Base):
+class OwnerReference(Base, frozen=True, kw_only=True):
     apiVersion: str = ""
     kind: str = ""
     name: str = ""
@@ -26,7 +26,7 @@ class OwnerReference(Base):
     controller: bool | None = None
 
 
-class ObjectMeta(Base):
+class ObjectMeta(Base, frozen=True, kw_only=True):
     name: str = ""
     namespace: str = ""
     uid: str = ""
@@ -40,7 +40,7 @@ class ObjectMeta(Base):
     ownerReferences: tuple[OwnerReference, ...] = ()
 
 
-class Condition(Base):
+class Condition(Base, frozen=True, kw_only=True):
     type: str
     status: str  # True, False, Unknown
     reason: str = ""
@@ -49,13 +49,13 @@ class Condition(Base):
     lastTransitionTime: datetime | None = None
 
 
-class Object(Base):
+class Object(Base, frozen=True, kw_only=True):
     """What every object has."""
 
     metadata: ObjectMeta = ObjectMeta()
 
 
-class ServicePort(Base):
+class ServicePort(Base, frozen=True, kw_only=True):
     port: int
     name: str = ""
     protocol: str = "TCP"
@@ -63,7 +63,7 @@ class ServicePort(Base):
     appProtocol: str = ""
 
 
-class ServiceSpec(Base):
+class ServiceSpec(Base, frozen=True, kw_only=True):
     type: str = "ClusterIP"
     clusterIP: str = ""
     clusterIPs: tuple[str, ...] = ()
@@ -73,26 +73,28 @@ class ServiceSpec(Base):
     selector: dict[str, str] = {}
 
 
-class LoadBalancerIngress(Base):
+class LoadBalancerIngress(Base, frozen=True, kw_only=True):
     hostname: str = ""
     ip: str = ""
 
 
-class LoadBalancerStatus(Base):
+class LoadBalancerStatus(Base, frozen=True, kw_only=True):
     ingress: tuple[LoadBalancerIngress, ...] = ()
 
 
-class ServiceStatus(Base):
+class ServiceStatus(Base, frozen=True, kw_only=True):
     loadBalancer: LoadBalancerStatus = LoadBalancerStatus()
     conditions: tuple[Condition, ...] = ()
 
 
-class Service(Object):
+class Service(Object, frozen=True, kw_only=True):
     spec: ServiceSpec = ServiceSpec()
     status: ServiceStatus = ServiceStatus()
 
 
-class ProxySecretData(Base, rename={"config": "cap-107.hujson", "serve_config": "serve-config"}):
+class ProxySecretData(
+    Base, frozen=True, kw_only=True, rename={"config": "cap-107.hujson", "serve_config": "serve-config"}
+):
     """The keys of a proxy's Secret that we read, base64 as on the wire; keys of tailscaled's own state are dropped."""
 
     config: str = ""
@@ -105,118 +107,118 @@ class ProxySecretData(Base, rename={"config": "cap-107.hujson", "serve_config": 
     reissue_authkey: str | None = None
 
 
-class ProxySecret(Object):
+class ProxySecret(Object, frozen=True, kw_only=True):
     """A proxy's Secret: its configuration (ours) and its state (containerboot's)."""
 
     data: ProxySecretData = ProxySecretData()
 
 
-class StatefulSetStatus(Base):
+class StatefulSetStatus(Base, frozen=True, kw_only=True):
     observedGeneration: int = 0
     replicas: int = 0
     readyReplicas: int = 0
     updatedReplicas: int = 0
 
 
-class StatefulSet(Object):
+class StatefulSet(Object, frozen=True, kw_only=True):
     """`spec` stays undecoded: it is read only to compare it with what we want."""
 
     spec: msgspec.Raw = msgspec.Raw(b"{}")
     status: StatefulSetStatus = StatefulSetStatus()
 
 
-class PodCondition(Base):
+class PodCondition(Base, frozen=True, kw_only=True):
     type: str
     status: str
     reason: str = ""
     message: str = ""
 
 
-class ContainerStateWaiting(Base):
+class ContainerStateWaiting(Base, frozen=True, kw_only=True):
     reason: str = ""
     message: str = ""
 
 
-class ContainerState(Base):
+class ContainerState(Base, frozen=True, kw_only=True):
     waiting: ContainerStateWaiting | None = None
 
 
-class ContainerStatus(Base):
+class ContainerStatus(Base, frozen=True, kw_only=True):
     name: str = ""
     ready: bool = False
     restartCount: int = 0
     state: ContainerState = ContainerState()
 
 
-class PodStatus(Base):
+class PodStatus(Base, frozen=True, kw_only=True):
     phase: str = ""
     podIP: str = ""
     conditions: tuple[PodCondition, ...] = ()
     containerStatuses: tuple[ContainerStatus, ...] = ()
 
 
-class Pod(Object):
+class Pod(Object, frozen=True, kw_only=True):
     status: PodStatus = PodStatus()
 
 
-class ServiceAccount(Object):
+class ServiceAccount(Object, frozen=True, kw_only=True):
     pass
 
 
-class PolicyRule(Base):
+class PolicyRule(Base, frozen=True, kw_only=True):
     apiGroups: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
     resourceNames: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ()
 
 
-class Role(Object):
+class Role(Object, frozen=True, kw_only=True):
     rules: tuple[PolicyRule, ...] = ()
 
 
-class RoleRef(Base):
+class RoleRef(Base, frozen=True, kw_only=True):
     apiGroup: str = ""
     kind: str = ""
     name: str = ""
 
 
-class Subject(Base):
+class Subject(Base, frozen=True, kw_only=True):
     kind: str = ""
     name: str = ""
     namespace: str = ""
 
 
-class RoleBinding(Object):
+class RoleBinding(Object, frozen=True, kw_only=True):
     roleRef: RoleRef = RoleRef()
     subjects: tuple[Subject, ...] = ()
 
 
-class EndpointConditions(Base):
+class EndpointConditions(Base, frozen=True, kw_only=True):
     ready: bool | None = None
 
 
-class Endpoint(Base):
+class Endpoint(Base, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     conditions: EndpointConditions = EndpointConditions()
 
 
-class EndpointPort(Base):
+class EndpointPort(Base, frozen=True, kw_only=True):
     name: str | None = None
     port: int | None = None
     protocol: str = "TCP"
 
 
-class EndpointSlice(Object):
+class EndpointSlice(Object, frozen=True, kw_only=True):
     addressType: str = "IPv4"
     endpoints: tuple[Endpoint, ...] | None = None
     ports: tuple[EndpointPort, ...] | None = None
 
 
-class Namespace(Object):
+class Namespace(Object, frozen=True, kw_only=True):
     pass
 
 
-class ConfigMap(Object):
+class ConfigMap(Object, frozen=True, kw_only=True):
     data: dict[str, str] = {}
 
 
