@@ -98,7 +98,9 @@ class Probe:
     reachable: bool
     authenticated: bool
     capabilities: frozenset[Capability]
-    missing: tuple[str, ...] = ()  # scopes or tags that are missing for the main job, in the server's own words
+    missing: tuple[
+        str, ...
+    ] = ()  # scopes or tags that are missing for the main job, in the server's own words
     problem: str | None = None  # one sentence that says what is wrong and how to mend it
 
     @property

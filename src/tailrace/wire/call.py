@@ -70,7 +70,9 @@ class Reply:
 
 
 type Flow = Generator[Call, Reply, str]
-"""Yields the calls that are needed, is sent their replies (of any status), returns an Authorization value."""
+"""Yields the calls that are needed, is sent their replies (of any status), returns an Authorization value.
+
+A call that got no reply is thrown into the flow as `Transient`."""
 
 
 class Authorizer(Protocol):

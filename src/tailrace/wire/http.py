@@ -39,7 +39,7 @@ class Options:
     policy: retry.Policy = field(default_factory=retry.Policy)
 
 
-class _Unanswered(Exception):  # noqa: N818 - carried inside this module only
+class _Unanswered(Exception):
     def __init__(self, failure: retry.Failure, error: errors.TailraceError) -> None:
         super().__init__(str(error))
         self.failure = failure
@@ -91,6 +91,7 @@ class Http:
                 reply = await self._authorized(call)
             except _Unanswered as unanswered:
                 failure, error = unanswered.failure, unanswered.error
+                retry_after = error.after if isinstance(error, errors.RateLimited) else None
             else:
                 if reply.status < 400:
                     return reply
@@ -165,11 +166,14 @@ class Http:
                     try:
                         reply = await self._exchange(step, None)
                     except _Unanswered as lost:
-                        # Whatever became of the token, the call itself has not been sent.
-                        raise _Unanswered(retry.Failure.UNSENT, lost.error) from lost
-                    step = flow.send(reply)
+                        step = flow.throw(lost.error)  # the flow may know better, e.g. a token still valid
+                    else:
+                        step = flow.send(reply)
             except StopIteration as done:
                 return str(done.value)
+            except errors.Transient as error:
+                # Whatever became of the token, the call itself has not been sent.
+                raise _Unanswered(retry.Failure.UNSENT, error) from error
             finally:
                 flow.close()
 
@@ -222,9 +226,9 @@ class Http:
 
     def _unanswered(self, failure: retry.Failure, call: calls.Call, cause: Exception) -> _Unanswered:
         server = redact.redact(self.base_url)
-        return _Unanswered(
-            failure, errors.Transient(f"{server} does not answer {call.method} {call.route}: {_say(cause)}.")
-        )
+        error = errors.Transient(f"{server} does not answer {call.method} {call.route}: {_say(cause)}.")
+        error.__cause__ = cause
+        return _Unanswered(failure, error)
 
 
 def _say(cause: BaseException) -> str:
