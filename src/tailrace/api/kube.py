@@ -93,12 +93,16 @@ class Service(Object, frozen=True, kw_only=True):
 
 
 class ProxySecretData(
-    Base, frozen=True, kw_only=True, rename={"config": "cap-107.hujson", "serve_config": "serve-config"}
+    Base,
+    frozen=True,
+    kw_only=True,
+    rename={"config": "cap-107.hujson", "serve_config": "serve-config", "ca": "ca.crt"},
 ):
     """The keys of a proxy's Secret that we read, base64 as on the wire; keys of tailscaled's own state are dropped."""
 
     config: str = ""
     serve_config: str = ""
+    ca: str = ""
     device_id: str = ""
     device_fqdn: str = ""
     device_ips: str = ""

@@ -1,0 +1,200 @@
+"""The StatefulSet of a proxy: one pod of the official image, privileged (kernel) or not at all (userspace).
+
+Both pods mount of their Secret only what they must read, answer a real readiness probe, and keep the health port on
+the pod's address: in userspace mode a port of the tailnet address without a serve entry leads to the pod's localhost.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightkube.models import apps_v1, core_v1, meta_v1
+
+from tailrace.api import names
+from tailrace.proxy import secret, spec
+
+CONFIG_DIR = "/etc/tsconfig"
+HEALTH_PORT = 9002
+MEMORY_LIMIT = (
+    "128MiB"  # GOMEMLIMIT: userspace tailscaled keeps its message buffers and grows past 500 MiB without
+)
+USER = 65532
+SYSCTL = (
+    "echo 1 > /proc/sys/net/ipv4/ip_forward && "
+    "if [ -f /proc/sys/net/ipv6/conf/all/forwarding ]; then echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; fi"
+)
+
+
+def build_statefulset(proxy: spec.ProxySpec) -> dict[str, Any]:
+    """The StatefulSet as a manifest."""
+    metadata = meta_v1.ObjectMeta(
+        name=proxy.name,
+        namespace=proxy.namespace,
+        labels=dict(proxy.labels),
+        annotations={names.PROXY_MODE: proxy.mode},
+    )
+    built = apps_v1.StatefulSet(
+        apiVersion="apps/v1",
+        kind="StatefulSet",
+        metadata=metadata,
+        spec=apps_v1.StatefulSetSpec(
+            replicas=1,
+            serviceName=proxy.name,
+            selector=meta_v1.LabelSelector(matchLabels={names.APP: proxy.app}),
+            template=core_v1.PodTemplateSpec(
+                metadata=meta_v1.ObjectMeta(
+                    labels={**proxy.labels, names.APP: proxy.app},
+                    annotations=build_pod_annotations(proxy) or None,
+                ),
+                spec=build_pod_spec(proxy),
+            ),
+        ),
+    )
+    return to_manifest(built)
+
+
+def build_pod(proxy: spec.ProxySpec) -> dict[str, Any]:
+    """The pod alone, as the StatefulSet would make it: for asking the API server whether it admits one."""
+    pod = core_v1.Pod(
+        apiVersion="v1",
+        kind="Pod",
+        metadata=meta_v1.ObjectMeta(
+            name=f"{proxy.name}-0",
+            namespace=proxy.namespace,
+            labels={**proxy.labels, names.APP: proxy.app},
+        ),
+        spec=build_pod_spec(proxy),
+    )
+    return to_manifest(pod)
+
+
+def to_manifest(built: apps_v1.StatefulSet | core_v1.Pod) -> dict[str, Any]:
+    manifest: dict[str, Any] = built.to_dict()
+    manifest["apiVersion"], manifest["kind"] = built.apiVersion, built.kind
+    return manifest
+
+
+def build_pod_annotations(proxy: spec.ProxySpec) -> dict[str, str]:
+    """Annotations of the pod template: what changes here restarts the pod, and is meant to."""
+    found = {names.REPLACES: proxy.replaces, names.REFRESH: proxy.refresh}
+    match proxy.target:
+        case spec.Address(ip=ip):
+            found[names.LAST_CLUSTER_IP] = ip
+        case spec.DnsName(name=name):
+            found[names.LAST_CLUSTER_DNS_NAME] = name
+        case spec.Forwards():
+            pass
+    return {key: value for key, value in found.items() if value}
+
+
+def build_pod_spec(proxy: spec.ProxySpec) -> core_v1.PodSpec:
+    userspace = proxy.mode is spec.Mode.USERSPACE
+    volumes = [build_config_volume(proxy)]
+    if userspace:
+        volumes.append(core_v1.Volume(name="tmp", emptyDir=core_v1.EmptyDirVolumeSource()))
+    return core_v1.PodSpec(
+        serviceAccountName=proxy.name,
+        priorityClassName=proxy.image.priority_class or None,
+        securityContext=build_pod_security() if userspace else None,
+        initContainers=None if userspace else [build_sysctler(proxy)],
+        containers=[build_container(proxy)],
+        volumes=volumes,
+    )
+
+
+def build_pod_security() -> core_v1.PodSecurityContext:
+    return core_v1.PodSecurityContext(
+        runAsNonRoot=True,
+        runAsUser=USER,
+        runAsGroup=USER,
+        seccompProfile=core_v1.SeccompProfile(type="RuntimeDefault"),
+    )
+
+
+def build_sysctler(proxy: spec.ProxySpec) -> core_v1.Container:
+    """The init container that lets the kernel forward; only a privileged one may."""
+    return core_v1.Container(
+        name="sysctler",
+        image=proxy.image.image,
+        command=["/bin/sh", "-c"],
+        args=[SYSCTL],
+        securityContext=core_v1.SecurityContext(privileged=True),
+    )
+
+
+def build_container(proxy: spec.ProxySpec) -> core_v1.Container:
+    userspace = proxy.mode is spec.Mode.USERSPACE
+    mounts = [
+        core_v1.VolumeMount(name="config", mountPath=f"{CONFIG_DIR}/{proxy.secret_name}", readOnly=True),
+    ]
+    if userspace:
+        mounts.append(core_v1.VolumeMount(name="tmp", mountPath="/tmp"))
+        security = core_v1.SecurityContext(
+            allowPrivilegeEscalation=False,
+            readOnlyRootFilesystem=True,
+            capabilities=core_v1.Capabilities(drop=["ALL"]),
+        )
+    else:
+        security = core_v1.SecurityContext(privileged=True)
+    return core_v1.Container(
+        name="tailscale",
+        image=proxy.image.image,
+        env=build_env(proxy),
+        securityContext=security,
+        resources=core_v1.ResourceRequirements(requests={"cpu": "1m", "memory": "1Mi"}),
+        readinessProbe=core_v1.Probe(
+            httpGet=core_v1.HTTPGetAction(path="/healthz", port=HEALTH_PORT),
+            periodSeconds=2,
+            failureThreshold=3,
+        ),
+        volumeMounts=mounts,
+    )
+
+
+def build_env(proxy: spec.ProxySpec) -> list[core_v1.EnvVar]:
+    """containerboot's environment. Order matters: `$(POD_NAME)` refers to what stands before."""
+    values = [
+        core_v1.EnvVar(name="TS_USERSPACE", value="true" if proxy.mode is spec.Mode.USERSPACE else "false"),
+        build_field_env("POD_IP", "status.podIP"),
+        build_field_env("POD_NAME", "metadata.name"),
+        build_field_env("POD_UID", "metadata.uid"),
+    ]
+    plain = {
+        "TS_KUBE_SECRET": "$(POD_NAME)",
+        "TS_EXPERIMENTAL_SERVICE_AUTO_ADVERTISEMENT": "false",
+        "TS_EXPERIMENTAL_VERSIONED_CONFIG_DIR": f"{CONFIG_DIR}/$(POD_NAME)",
+        "TS_ENABLE_HEALTH_CHECK": "true",
+        "TS_LOCAL_ADDR_PORT": f"$(POD_IP):{HEALTH_PORT}",
+        "TS_DEBUG_FIREWALL_MODE": "" if proxy.mode is spec.Mode.USERSPACE else proxy.image.firewall_mode,
+        "TS_NO_LOGS_NO_SUPPORT": "true" if proxy.image.private_logs else "",
+        "SSL_CERT_FILE": f"{CONFIG_DIR}/$(POD_NAME)/{secret.CA}" if proxy.image.ca_pem else "",
+    }
+    match proxy.target:
+        case spec.Address(ip=ip):
+            plain["TS_DEST_IP"] = ip
+        case spec.DnsName(name=name):
+            plain["TS_EXPERIMENTAL_DEST_DNS_NAME"] = name
+        case spec.Forwards():
+            plain["TS_SERVE_CONFIG"] = f"{CONFIG_DIR}/$(POD_NAME)/{secret.SERVE}"
+            plain["GOMEMLIMIT"] = MEMORY_LIMIT
+    plain["TS_INTERNAL_APP"] = "k8s-operator-ingress-proxy"
+    return values + [core_v1.EnvVar(name=name, value=value) for name, value in plain.items() if value]
+
+
+def build_field_env(name: str, path: str) -> core_v1.EnvVar:
+    return core_v1.EnvVar(
+        name=name, valueFrom=core_v1.EnvVarSource(fieldRef=core_v1.ObjectFieldSelector(fieldPath=path))
+    )
+
+
+def build_config_volume(proxy: spec.ProxySpec) -> core_v1.Volume:
+    """Of the Secret only the configuration; the node's private keys in it are not mounted anywhere."""
+    keys = [secret.CONFIG]
+    if proxy.mode is spec.Mode.USERSPACE:
+        keys.append(secret.SERVE)
+    if proxy.image.ca_pem:
+        keys.append(secret.CA)
+    items = [core_v1.KeyToPath(key=key, path=key) for key in keys]
+    return core_v1.Volume(
+        name="config", secret=core_v1.SecretVolumeSource(secretName=proxy.secret_name, items=items)
+    )
