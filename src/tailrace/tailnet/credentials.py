@@ -61,9 +61,14 @@ class ApiKey:
 type Credential = OAuthClient | WorkloadIdentity | ApiKey
 
 
+class Unauthenticated(errors.Denied):
+    """We are nobody to the control plane: nothing to show, or what we show is not known. (A plain `Denied` is
+    somebody who may not.)"""
+
+
 class Source(Protocol):
     def read(self) -> Credential:
-        """What is written now. Raises `Denied` when it is not there or not complete."""
+        """What is written now. Raises `Unauthenticated` when it is not there or not complete."""
 
     @property
     def where(self) -> str:
@@ -83,13 +88,13 @@ class Values:
     def read(self) -> Credential:
         keys = self._read_keys()
         if keys is None:
-            raise errors.Denied(f"{self.where} does not exist.")
+            raise Unauthenticated(f"{self.where} does not exist.")
         found = {name: _trim(value) for name, value in keys.items()}
         if key := found.get("api_key"):
             return ApiKey(value=key)
         if (client := found.get("client_id")) and (secret := found.get("client_secret")):
             return OAuthClient(id=client, secret=secret)
-        raise errors.Denied(f"{self.where} has neither client_id and client_secret nor api_key.")
+        raise Unauthenticated(f"{self.where} has neither client_id and client_secret nor api_key.")
 
 
 class Files:
@@ -131,7 +136,7 @@ class Files:
 
     def _content(self, path: Path | None) -> str:
         if path is None:
-            raise errors.Denied("No file with credentials is named.")
+            raise Unauthenticated("No file with credentials is named.")
         try:
             # A mounted Secret is swapped by a symlink: the inode tells even when size and time do not.
             stat = path.stat()
@@ -139,9 +144,9 @@ class Files:
             if (seen := self._seen.get(path)) is None or seen[0] != signature:
                 seen = self._seen[path] = (signature, _trim(path.read_bytes()))
         except OSError as cause:
-            raise errors.Denied(f"The credential file {path} cannot be read: {cause.strerror}.") from cause
+            raise Unauthenticated(f"The credential file {path} cannot be read: {cause.strerror}.") from cause
         if not seen[1]:
-            raise errors.Denied(f"The credential file {path} is empty.")
+            raise Unauthenticated(f"The credential file {path} is empty.")
         return seen[1]
 
 
@@ -172,6 +177,14 @@ def choose_files(
             "or TAILRACE_API_KEY_FILE (Headscale API key or Tailscale API token).",
         )
     return Files(client_id_file=client_id_file, client_secret_file=client_secret_file)
+
+
+def identify(source: Source) -> str:
+    """Who we are, for people; also when we are nobody."""
+    try:
+        return source.read().identity
+    except Unauthenticated:
+        return f"nobody ({source.where})"
 
 
 def _trim(value: str | bytes) -> str:

@@ -90,10 +90,10 @@ def renewal(lifetime: float) -> float:
 def build_token_call(credential: credentials.OAuthClient | credentials.WorkloadIdentity) -> calls.Call:
     match credential:
         case credentials.OAuthClient(id=client, secret=secret):
-            route, form = TOKEN, {"client_id": client, "client_secret": secret}
+            route = TOKEN
+            form = {"grant_type": "client_credentials", "client_id": client, "client_secret": secret}
         case credentials.WorkloadIdentity(id=client, token=token):
             route, form = TOKEN_EXCHANGE, {"client_id": client, "jwt": token}
-    form["grant_type"] = "client_credentials"
     return calls.Call(method="POST", route=route, form=form, anonymous=True, repeatable=True)
 
 
@@ -104,7 +104,7 @@ def explain_refusal(
     said = redact.excerpt(f"{message} ({call.method} {call.route}: {reply.status})")
     match reply.status:
         case 404 | 405 | 501:
-            return replies.Unauthenticated(
+            return credentials.Unauthenticated(
                 f"This control plane gives no tokens, so {credential.identity} is of no use here "
                 "(Headscale does from 0.30 on, and only to OAuth clients): give it an API key."
             )
@@ -113,4 +113,4 @@ def explain_refusal(
         case status if status >= 500 or status == 408:
             return errors.Transient(f"No token for {credential.identity}: {said}")
         case _:
-            return replies.Unauthenticated(f"No token for {credential.identity}: {said}")
+            return credentials.Unauthenticated(f"No token for {credential.identity}: {said}")

@@ -45,7 +45,7 @@ class Device:
     addresses: tuple[str, ...]  # tailnet addresses, IPv4 before IPv6
     tags: tuple[str, ...]  # sorted
     online: bool
-    last_seen: datetime | None  # None while connected on some dialects
+    last_seen: datetime | None  # None while connected
     created: datetime | None = None
     user: str | None = None  # owner of an untagged device
     advertised_routes: tuple[str, ...] = ()
@@ -109,7 +109,7 @@ class Probe:
 
 
 class ControlPlane(Protocol):
-    """One control plane, one credential. Drivers: `tailscale`, `headscale`, `memory`."""
+    """One control plane, one credential. Drivers: `tailscale`, `headscale_v1`, `headscale_v2`, `memory`."""
 
     @property
     def name(self) -> str:
@@ -145,6 +145,9 @@ class ControlPlane(Protocol):
 
     async def approve_routes(self, device: DeviceId, routes: tuple[str, ...]) -> Routes:
         """Replace the approved set."""
+
+    def learn_fqdn(self, fqdn: str) -> None:
+        """A proxy reported its full name: a control plane that does not tell its base domain learns it from that."""
 
     async def probe(self) -> Probe:
         """Never raises for a refused or unreachable server: the value says it."""

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from tailrace import errors
+from tailrace.tailnet import credentials
 from tailrace.wire import call as calls
 from tailrace.wire import http, redact
 
@@ -28,10 +29,6 @@ _TAKEN = re.compile(r"not unique|already (?:exists|in use|taken)|unique constrai
 _TAG_REFUSED = re.compile(
     r"may not assign tag|not permitted to (?:use|assign) tag|not owned by", re.IGNORECASE
 )
-
-
-class Unauthenticated(errors.Denied):
-    """401: we are nobody here. (A plain `Denied` is somebody who may not.)"""
 
 
 def read_message(reply: calls.Reply) -> str:
@@ -56,19 +53,29 @@ def explain(client: http.Http, call: calls.Call, reply: calls.Reply) -> errors.T
     message = read_message(reply)
     said = f"{message or 'no message'} ({call.method} {call.route}: {reply.status})"
     if reply.status == 401:
-        return Unauthenticated(f"The control plane does not know our credentials: {said}")
+        return credentials.Unauthenticated(f"The control plane does not know our credentials: {said}")
     if reply.status == 403:
         scope, tag = _SCOPE.search(message), _TAG.search(message)
         return errors.Denied(
             f"The control plane does not allow it: {said}",
             missing=scope[1] if scope else tag[0] if tag else None,
         )
+    if reply.status == 404 and not _is_object(reply):
+        # An ingress without a backend says 404 too. Believing it would forget devices that are alive.
+        return errors.Transient(f"Nothing answers as a control plane would: {said}")
     if reply.status in (400, 500) and _TAKEN.search(message):
         return errors.Conflict(said)
     if reply.status == 400 and _TAG_REFUSED.search(message):
         tag = _TAG.search(message)
         return errors.Denied(f"The control plane does not allow it: {said}", missing=tag[0] if tag else None)
     return client.explain(call, reply, message)
+
+
+def _is_object(reply: calls.Reply) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(reply.body), dict)
+    except msgspec.DecodeError:
+        return False
 
 
 def _entries(value: Any) -> list[Any]:

@@ -68,3 +68,7 @@ def sort_routes(routes: Iterable[str] | None) -> tuple[str, ...]:
 
 def first_label(name: str) -> str:
     return name.rstrip(".").partition(".")[0]
+
+
+def is_tag(text: str) -> bool:
+    return re.fullmatch(r"tag:[a-zA-Z][a-zA-Z0-9-]*", text) is not None

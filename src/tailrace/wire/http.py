@@ -19,8 +19,8 @@ from tailrace.wire import redact, retry
 type Observer = Callable[[str, str, int, float], None]
 """Told of every exchange: method, route template, status (0: no answer), seconds."""
 
-type Translate = Callable[[calls.Call, calls.Reply], errors.TailraceError]
-"""A reply with a status of 400 and more, in the words of `tailrace.errors`."""
+type Translate = Callable[[Http, calls.Call, calls.Reply], errors.TailraceError]
+"""A reply with a status of 400 and more, in the words of `tailrace.errors`; see `Http.explain`."""
 
 WAIT_WHEN_LIMITED = 5.0
 """Seconds to stay away after a 429 that does not say for how long."""
@@ -64,7 +64,7 @@ class Http:
         self._options = options or Options()
         self._authorizer = authorizer
         self._authorizing = asyncio.Lock()
-        self._translate = translate or (lambda call, reply: self.explain(call, reply, reply.text))
+        self._translate = translate or (lambda http, call, reply: http.explain(call, reply, reply.text))
         self._clock = clock or clocks.SystemClock()
         self._random = random
         self._observe = observer or (lambda *_: None)
@@ -95,7 +95,11 @@ class Http:
             else:
                 if reply.status < 400:
                     return reply
-                failure, status, error = retry.Failure.STATUS, reply.status, self._translate(call, reply)
+                failure, status, error = (
+                    retry.Failure.STATUS,
+                    reply.status,
+                    self._translate(self, call, reply),
+                )
                 retry_after = self.retry_after(reply)
             if not retry.may_repeat(failure, status, repeatable=call.may_repeat):
                 raise error

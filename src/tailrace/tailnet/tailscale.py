@@ -1,0 +1,102 @@
+"""Tailscale itself: what it means and can do beyond the common v2.
+
+Facts: Tailscale's published OpenAPI. Names come whole (`app.tail1234.ts.net`), `connectedToControl` says who is
+online, an access token says what it may do.
+"""
+
+from __future__ import annotations
+
+from typing import override
+
+import msgspec
+
+from tailrace import errors
+from tailrace.tailnet import credentials, oauth, v2, words
+from tailrace.tailnet.port import Capability, Device, DeviceId
+from tailrace.wire import call as calls
+from tailrace.wire import http
+
+LOGIN_SERVER = "https://controlplane.tailscale.com"
+API_SERVER = "https://api.tailscale.com"
+
+SCOPES = {
+    Capability.SET_TAGS: "devices:core",
+    Capability.RENAME: "devices:core",
+    Capability.CHECKS_TAGS: "auth_keys",
+    Capability.ROUTES: "devices:routes",
+    Capability.SERVICES: "services",
+    Capability.DNS_SETTINGS: "dns",
+    Capability.POLICY_READ: "policy_file:read",
+    Capability.POLICY_WRITE: "policy_file",
+    Capability.POLICY_VALIDATE: "policy_file:read",
+}
+
+
+class WireSettings(msgspec.Struct):
+    httpsEnabled: bool | None = None
+
+
+class Tailscale(v2.Plane):
+    dialect = "tailscale"
+    name = "Tailscale"
+    core = frozenset(
+        {Capability.SET_TAGS, Capability.RENAME, Capability.CHECKS_TAGS, Capability.CERTIFICATES}
+    )
+
+    def __init__(
+        self,
+        client: http.Http,
+        *,
+        source: credentials.Source,
+        authorizer: oauth.CredentialAuthorizer,
+        login_server: str = LOGIN_SERVER,
+    ) -> None:
+        super().__init__(client, source=source, authorizer=authorizer)
+        self.login_server = login_server
+
+    @override
+    def to_device(self, wire: v2.WireDevice) -> Device:
+        last_seen = words.parse_time(wire.lastSeen)
+        # Devices of before the field existed have none; then "never seen since" is how one knows.
+        online = last_seen is None if wire.connectedToControl is None else wire.connectedToControl
+        fqdn = wire.name.rstrip(".")
+        return Device(
+            id=DeviceId(wire.nodeId),
+            name=words.first_label(fqdn),
+            hostname=wire.hostname,
+            fqdn=fqdn if "." in fqdn else None,
+            addresses=words.sort_addresses(wire.addresses),
+            tags=tuple(sorted(wire.tags or ())),
+            online=online,
+            last_seen=None if online else last_seen,
+            created=words.parse_time(wire.created),
+            user=None if wire.tags else wire.user or None,
+            advertised_routes=words.sort_routes(wire.advertisedRoutes),
+            enabled_routes=words.sort_routes(wire.enabledRoutes),
+        )
+
+    @override
+    def learn_fqdn(self, fqdn: str) -> None:
+        """Nothing to learn: names come whole."""
+
+    @override
+    async def find_capabilities(self) -> frozenset[Capability]:
+        found = {capability for capability, scope in SCOPES.items() if self.may(scope)}
+        if await self._gives_certificates():
+            found |= {Capability.CERTIFICATES, Capability.FUNNEL}
+        return frozenset(found)
+
+    async def _gives_certificates(self) -> bool:
+        """Whether the tailnet has HTTPS switched on. Unknown counts as yes: the proxy finds out and says so,
+        while a wrong no would keep something that works from being offered."""
+        if not self.may("feature_settings:read"):
+            return True
+        try:
+            settings = await self._client.fetch(calls.Call(method="GET", route=v2.SETTINGS), WireSettings)
+        except errors.TailraceError:
+            return True
+        return settings.httpsEnabled is not False
+
+    @override
+    async def find_version(self) -> str | None:
+        return None  # a service has none
