@@ -97,6 +97,13 @@ class MintKey:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ApplyKeepingKey:
+    """Apply a proxy Secret whose key waits for its login; the executor carries the key over."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RevokeKey:
     """Make a key that nobody will use unusable."""
 
@@ -168,6 +175,7 @@ type Op = (
     | ApplyStatus
     | AnnotatePod
     | MintKey
+    | ApplyKeepingKey
     | RevokeKey
     | DeleteDevice
     | RenameDevice

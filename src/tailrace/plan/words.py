@@ -8,7 +8,7 @@ from tailrace.plan import ops
 def describe_op(op: ops.Op) -> str:
     """One operation as an imperative sentence without full stop."""
     match op:
-        case ops.Apply(manifest=manifest):
+        case ops.Apply(manifest=manifest) | ops.ApplyKeepingKey(manifest=manifest):
             return f"apply {ops.ref_of(manifest)}"
         case ops.Delete(ref=ref):
             return f"delete {ref}"
