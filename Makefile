@@ -1,0 +1,37 @@
+# Tailrace. `make` alone lists every target.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV = $(shell python3 tools/bootstrap.py)
+export PYTHONDONTWRITEBYTECODE ?=
+
+.PHONY: help
+help: ## list every target
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+.PHONY: setup
+setup: ## make the environment (.venv), or bring it up to date
+	@python3 tools/bootstrap.py >/dev/null
+
+.PHONY: test
+test: setup ## run all tests; skips are counted and printed by name
+	@$(VENV)/bin/python -m pytest -q -n 2
+
+.PHONY: lint
+lint: setup ## style, types, doors between the rooms, generated files
+	@set -e; bin=$(VENV)/bin; \
+	$$bin/ruff check .; $$bin/ruff format --check .; $$bin/mypy; $$bin/lint-imports --no-cache
+
+.PHONY: format
+format: setup ## format the code and mend what can be mended
+	@$(VENV)/bin/ruff check --fix .; $(VENV)/bin/ruff format .
+
+.PHONY: requirements
+requirements: setup ## lock the dependencies anew (requirements/*.txt, hashes only)
+	@set -e; bin=$(VENV)/bin; uv=$$(command -v uv || echo $$bin/uv); for set in run dev; do \
+	extra=; [ $$set = run ] || extra=requirements/dev.in; \
+	$$uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.13 \
+	  pyproject.toml $$extra -o requirements/$$set.txt; done
+
+.PHONY: clean
+clean: ## remove the environment and everything that was made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
