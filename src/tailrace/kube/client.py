@@ -72,7 +72,12 @@ class Kube:
     """A cluster, and what can be asked of it. Use `connect`; close it when done, or use it as a context manager."""
 
     def __init__(
-        self, http: httpx2.AsyncClient, *, cluster_name: str, namespace: str = "default", observer: Observer | None = None
+        self,
+        http: httpx2.AsyncClient,
+        *,
+        cluster_name: str,
+        namespace: str = "default",
+        observer: Observer | None = None,
     ) -> None:
         self._http = http
         self._observe = observer if observer is not None else no_observer
@@ -102,7 +107,9 @@ class Kube:
         http, tls = kube_config.open_client(config, timeout=TIMEOUT, limits=_LIMITS)
         if wrap_transport is not None:
             transport = wrap_transport(httpx2.AsyncHTTPTransport(verify=tls, limits=_LIMITS))
-            http = httpx2.AsyncClient(base_url=http.base_url, auth=http.auth, timeout=TIMEOUT, transport=transport)
+            http = httpx2.AsyncClient(
+                base_url=http.base_url, auth=http.auth, timeout=TIMEOUT, transport=transport
+            )
         return cls(http, cluster_name=config.context_name, namespace=config.namespace, observer=observer)
 
     @property
@@ -149,11 +156,22 @@ class Kube:
         self, resource: Resource[T], namespace: str | None, params: Mapping[str, str]
     ) -> RawPage:
         """One page of a list, its items still encoded."""
-        body = await self._call("list", resource, namespace, None, params=params)
+        body = await self.list_bytes(resource, namespace, params)
         return self._decode_as(RawPage, body, resource.describe(namespace, None))
 
+    async def list_bytes[T: Object](
+        self, resource: Resource[T], namespace: str | None, params: Mapping[str, str]
+    ) -> bytes:
+        """One page of a list as it came, for the reflector."""
+        return await self._call("list", resource, namespace, None, params=params)
+
     async def create[T: Object](
-        self, resource: Resource[T], obj: Mapping[str, Any], *, namespace: str | None = None, dry_run: bool = False
+        self,
+        resource: Resource[T],
+        obj: Mapping[str, Any],
+        *,
+        namespace: str | None = None,
+        dry_run: bool = False,
     ) -> T:
         """Create an object.
 
@@ -163,7 +181,12 @@ class Kube:
             Terminal: the object is not valid.
         """
         body = await self._call(
-            "create", resource, namespace or _namespace_of(obj), None, params=_dry_run(dry_run), body=_named(resource, obj)
+            "create",
+            resource,
+            namespace or _namespace_of(obj),
+            None,
+            params=_dry_run(dry_run),
+            body=_named(resource, obj),
         )
         return self._decode(resource, body)
 
@@ -328,7 +351,9 @@ class Kube:
         if content is not None:
             headers["Content-Type"] = content_type
         with self._translated(request):
-            response = await self._http.request(method, path, params=dict(params or {}), content=content, headers=headers)
+            response = await self._http.request(
+                method, path, params=dict(params or {}), content=content, headers=headers
+            )
         seen(response.status_code)
         if not response.is_success:
             raise _refusal(response, response.content, request)
@@ -344,7 +369,9 @@ class Kube:
         except httpx2.TimeoutException as error:
             raise Transient(f"The API server at {self.url} did not answer in time to: {request}.") from error
         except httpx2.ConnectError as error:
-            raise Transient(f"The API server at {self.url} cannot be reached: {redact(str(error))}.") from error
+            raise Transient(
+                f"The API server at {self.url} cannot be reached: {redact(str(error))}."
+            ) from error
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             what = redact(str(error)) or type(error).__name__
             raise Transient(f"The connection to the API server at {self.url} broke: {what}.") from error

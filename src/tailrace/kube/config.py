@@ -30,7 +30,11 @@ _FILE_FIELDS = ("certificate-authority", "client-certificate", "client-key", "to
 
 
 def load_config(
-    *, kubeconfig: Path | None, context: str | None, in_cluster_ok: bool, environ: Mapping[str, str] = os.environ
+    *,
+    kubeconfig: Path | None,
+    context: str | None,
+    in_cluster_ok: bool,
+    environ: Mapping[str, str] = os.environ,
 ) -> SingleConfig:
     """Find the cluster, in kubectl's order: the given file, KUBECONFIG, the pod's service account, ~/.kube/config.
 
@@ -99,9 +103,14 @@ def _select(document: dict[str, Any], context: str | None) -> SingleConfig:
     names = sorted(str(entry["name"]) for entry in document["contexts"])
     wanted = context or document["current-context"]
     if wanted is None:
-        raise Usage("The kubeconfig has no current context.", hint=f"choose one: --context {'|'.join(names) or 'NAME'}")
+        raise Usage(
+            "The kubeconfig has no current context.",
+            hint=f"choose one: --context {'|'.join(names) or 'NAME'}",
+        )
     if wanted not in names:
-        raise Usage(f'The kubeconfig has no context "{wanted}".', hint=f"it has: {', '.join(names) or 'none'}")
+        raise Usage(
+            f'The kubeconfig has no context "{wanted}".', hint=f"it has: {', '.join(names) or 'none'}"
+        )
     try:
         config = KubeConfig.from_dict(document).get(wanted)
     except KeyError as error:
@@ -158,7 +167,9 @@ class ExecAuth(httpx2.Auth):
             ) from error
         output, _ = await process.communicate()
         if process.returncode != 0:
-            raise Denied(f"The credential plugin {plugin.command} failed with exit code {process.returncode}.")
+            raise Denied(
+                f"The credential plugin {plugin.command} failed with exit code {process.returncode}."
+            )
         try:
             return str(json.loads(output)["status"]["token"])
         except (ValueError, KeyError, TypeError):
@@ -184,5 +195,6 @@ def open_client(
         return httpx2.AsyncClient(**params, limits=limits), params["verify"]
     except (ConfigError, OSError, ValueError, httpx2.InvalidURL) as error:
         raise Usage(
-            f'The cluster of context "{config.context_name}" cannot be used: {error}.', hint="kubectl config view"
+            f'The cluster of context "{config.context_name}" cannot be used: {error}.',
+            hint="kubectl config view",
         ) from error

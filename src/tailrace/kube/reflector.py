@@ -207,7 +207,9 @@ class Reflector[T: Object]:
             "timeoutSeconds": str(int(300 * (1 + self._random()))),
         }
         if self.state is State.WATCHING:
-            return Request(watch=True, params=params | {"resourceVersion": self.version}, pause=pause, silence=SILENCE)
+            return Request(
+                watch=True, params=params | {"resourceVersion": self.version}, pause=pause, silence=SILENCE
+            )
         self._start_over(State.STREAMING)
         params |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         return Request(watch=True, params=params, pause=pause, silence=STREAMING_SILENCE)
@@ -254,7 +256,9 @@ class Reflector[T: Object]:
 
     def ended(self) -> None:
         """The stream or page ended in good order."""
-        if self.state is State.STREAMING:  # A server that knows streaming lists does not end before their end.
+        if (
+            self.state is State.STREAMING
+        ):  # A server that knows streaming lists does not end before their end.
             self._fall_back()
             self._fail()
         elif self.state is State.WATCHING and self._failures:

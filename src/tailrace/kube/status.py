@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import msgspec
 
-from tailrace.errors import Conflict, Denied, Expired, NotFound, RateLimited, TailraceError, Terminal, Transient
+from tailrace.errors import (
+    Conflict,
+    Denied,
+    Expired,
+    NotFound,
+    RateLimited,
+    TailraceError,
+    Terminal,
+    Transient,
+)
 from tailrace.observe.redact import redact
 
 MESSAGE_LIMIT = 2_000

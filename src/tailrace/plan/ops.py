@@ -7,7 +7,7 @@ where a key is to be put, and only the executor ever sees it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -199,8 +199,8 @@ SETTLED = Result()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Stages in order; `owner` are the labels that every child of this root carries; `interest` are ids of devices
-    whose change on the control plane somebody waits for (the shared list is then refreshed fast)."""
+    """Stages in order. `owner` are the labels that every child of this root carries; `interest` says that somebody
+    waits for a change on the control plane, so that the shared device list is refreshed fast."""
 
     stages: tuple[tuple[Op, ...], ...] = ()
     result: Result = SETTLED
@@ -212,7 +212,7 @@ class Plan:
         return tuple(op for stage in self.stages for op in stage)
 
 
-def stages(*candidates: tuple[Op | None, ...] | list[Op]) -> tuple[tuple[Op, ...], ...]:
+def stages(*candidates: Sequence[Op | None]) -> tuple[tuple[Op, ...], ...]:
     """Build stages: None operations and empty stages fall out."""
     built = (tuple(op for op in stage if op is not None) for stage in candidates)
     return tuple(stage for stage in built if stage)

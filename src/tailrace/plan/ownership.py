@@ -35,9 +35,11 @@ def check_plan(plan: ops.Plan) -> None:
         match op:
             case ops.Delete(ref=ref, labels=labels) if not is_ours(labels, plan.owner):
                 raise Bug(f"refused to delete {ref}: it does not belong to this object")
-            case ops.Apply(manifest=manifest) | ops.ApplyKeepingKey(manifest=manifest) | ops.MintKey(into=manifest) if not is_ours(
-                manifest["metadata"].get("labels", {}), plan.owner
-            ):
+            case (
+                ops.Apply(manifest=manifest)
+                | ops.ApplyKeepingKey(manifest=manifest)
+                | ops.MintKey(into=manifest)
+            ) if not is_ours(manifest["metadata"].get("labels", {}), plan.owner):
                 raise Bug(f"refused to apply {ops.ref_of(manifest)}: it would not carry this object's labels")
             case _:
                 pass

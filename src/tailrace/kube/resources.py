@@ -1,0 +1,49 @@
+"""The resources that Tailrace reads or writes, each with the struct that it is read into."""
+
+from __future__ import annotations
+
+from tailrace.api import kube
+from tailrace.kube.resource import Resource
+
+SERVICES = Resource(group="", version="v1", plural="services", kind="Service", type=kube.Service)
+SECRETS = Resource(group="", version="v1", plural="secrets", kind="Secret", type=kube.ProxySecret)
+PODS = Resource(group="", version="v1", plural="pods", kind="Pod", type=kube.Pod)
+CONFIG_MAPS = Resource(group="", version="v1", plural="configmaps", kind="ConfigMap", type=kube.ConfigMap)
+NAMESPACES = Resource(
+    group="", version="v1", plural="namespaces", kind="Namespace", type=kube.Namespace, namespaced=False
+)
+SERVICE_ACCOUNTS = Resource(
+    group="", version="v1", plural="serviceaccounts", kind="ServiceAccount", type=kube.ServiceAccount
+)
+STATEFUL_SETS = Resource(
+    group="apps", version="v1", plural="statefulsets", kind="StatefulSet", type=kube.StatefulSet
+)
+ROLES = Resource(group="rbac.authorization.k8s.io", version="v1", plural="roles", kind="Role", type=kube.Role)
+ROLE_BINDINGS = Resource(
+    group="rbac.authorization.k8s.io",
+    version="v1",
+    plural="rolebindings",
+    kind="RoleBinding",
+    type=kube.RoleBinding,
+)
+ENDPOINT_SLICES = Resource(
+    group="discovery.k8s.io",
+    version="v1",
+    plural="endpointslices",
+    kind="EndpointSlice",
+    type=kube.EndpointSlice,
+)
+
+BY_KIND: dict[str, Resource[kube.Object]] = {
+    resource.kind: resource  # type: ignore[dict-item]  # a struct of objects is read where any object will do
+    for resource in (
+        SERVICES,
+        SECRETS,
+        PODS,
+        CONFIG_MAPS,
+        SERVICE_ACCOUNTS,
+        STATEFUL_SETS,
+        ROLES,
+        ROLE_BINDINGS,
+    )
+}
