@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from pathlib import Path
@@ -58,10 +57,16 @@ class ServerVersion(msgspec.Struct):
     gitVersion: str = ""
 
 
-@functools.cache
-def decoder_of[T](kind: type[T]) -> msgspec.json.Decoder[T]:
-    """The one decoder of a struct; building it costs more than many uses."""
-    return msgspec.json.Decoder(kind)
+_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+
+
+def decode[S](kind: type[S], body: bytes | msgspec.Raw) -> S:
+    """Read JSON into a struct with the one decoder of its kind; building one costs more than many uses."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    found: S = decoder.decode(body)
+    return found
 
 
 def no_observer(verb: str, resource: str, code: int, seconds: float) -> None:
@@ -396,7 +401,7 @@ class Kube:
 
     def _decode_as[S](self, kind: type[S], body: bytes | msgspec.Raw, what: str) -> S:
         try:
-            return decoder_of(kind).decode(body)
+            return decode(kind, body)
         except msgspec.MsgspecError as error:
             raise Transient(f"The API server's answer is no {what} that can be read: {error}.") from error
 

@@ -248,7 +248,7 @@ class Reflector[T: Object]:
             page = _read_page(body)
         except msgspec.MsgspecError as error:
             raise Transient(f"A list cannot be read: {error}.") from error
-        changes = [change for item in page.items or () for change in self._set_aside(item)]
+        changes: list[Change[T]] = [change for item in page.items or () for change in self._set_aside(item)]
         self._continue = page.metadata.continue_
         if self._continue:
             return changes

@@ -35,7 +35,7 @@ ENDPOINT_SLICES = Resource(
 )
 
 BY_KIND: dict[str, Resource[kube.Object]] = {
-    resource.kind: resource  # type: ignore[dict-item]  # a struct of objects is read where any object will do
+    resource.kind: resource
     for resource in (
         SERVICES,
         SECRETS,

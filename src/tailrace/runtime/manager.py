@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,11 +28,11 @@ class Manager:
     leader: Leader | None = None
     watches: list[Watch[Any]] = field(default_factory=list)
     controllers: list[Controller] = field(default_factory=list)
-    tasks: list[tuple[str, Callable[[], Awaitable[None]]]] = field(default_factory=list)
+    tasks: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = field(default_factory=list)
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     leading: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def add_task(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+    def add_task(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """A task that runs beside the watches, on a standby too."""
         self.tasks.append((name, run))
 
@@ -44,7 +44,7 @@ class Manager:
         """
         gc.set_threshold(50_000, 50, 100)  # the first sync makes many objects that live for ever
         async with asyncio.TaskGroup() as group:
-            started = [group.create_task(self._forever(name, run), name=name) for name, run in self.tasks]
+            started = [group.create_task(run(), name=name) for name, run in self.tasks]
             started += [group.create_task(w.run(), name=f"watch-{w.name}") for w in self.watches]
             started.append(group.create_task(self._lead(), name="lead"))
             await stop.wait()
@@ -54,9 +54,6 @@ class Manager:
                 task.cancel()
             if self.leader is not None:
                 await self.leader.release()
-
-    async def _forever(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        await run()
 
     async def _lead(self) -> None:
         for watch in self.watches:

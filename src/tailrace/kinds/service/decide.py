@@ -72,7 +72,9 @@ def refuse(
     """Say why not. What runs already keeps running: a typing error must not cut off traffic."""
     claim = Claim(status=False, reason=reason, message=message)
     claims = Claims(accepted=claim, proxy=dataclasses.replace(claim, reason=Reason.PROXY_INVALID))
-    told = emit(service, event, message) if condition.changed(ConditionType.ACCEPTED, claim, service) else None
+    told = (
+        emit(service, event, message) if condition.changed(ConditionType.ACCEPTED, claim, service) else None
+    )
     return ops.Plan(
         stages=ops.stages([condition.decide_status(claims, service, i.now), told]),
         result=ops.Result(waiting_on=f"a change ({reason})", requeue_after=recheck),
@@ -123,7 +125,9 @@ def choose_mode(i: Inputs, service: kube.Service, wish: request.Request) -> Choi
     if admitted:
         return Choice(mode=spec.Mode.KERNEL, why="the cluster admits privileged pods")
     if tcp_only:
-        return Choice(mode=spec.Mode.USERSPACE, why="the cluster admits no privileged pod and all ports are TCP")
+        return Choice(
+            mode=spec.Mode.USERSPACE, why="the cluster admits no privileged pod and all ports are TCP"
+        )
     return f"a port that is not TCP needs kernel mode, and the cluster refuses a privileged pod: {refusal}. To serve it, {mend}; or expose the TCP ports by a Service of their own"
 
 
@@ -177,7 +181,12 @@ class World:
     def outdated_key(self) -> str:
         """Id of a waiting key that was minted for other tags, or empty."""
         state = self.state
-        if state is None or self.joined or not state.has_key or state.note(names.KEY_TAGS) == join(self.wish.tags):
+        if (
+            state is None
+            or self.joined
+            or not state.has_key
+            or state.note(names.KEY_TAGS) == join(self.wish.tags)
+        ):
             return ""
         return state.note(names.KEY_ID)
 
@@ -206,7 +215,10 @@ def decide_proxy(w: World) -> ops.Plan:
             [*decide_rbac(w, proxy), *decide_secret(w, proxy)],
             [decide_statefulset(w, proxy), decide_touch(w)],
             [*decide_device(w)],
-            [None if claims is None else condition.decide_status(claims, w.service, i.now), *decide_events(w)],
+            [
+                None if claims is None else condition.decide_status(claims, w.service, i.now),
+                *decide_events(w),
+            ],
         ),
         result=derive_result(w, claims, unsure=unsure),
         owner=owner_of(i),
@@ -225,10 +237,14 @@ def wait_for_list(w: World) -> ops.Plan:
     """No device list yet: without it a name cannot be checked, so no key is minted."""
     problem = w.inputs.tailnet.problem
     if not problem:
-        return ops.Plan(result=ops.Result(waiting_on="the device list"), owner=owner_of(w.inputs), interest=True)
+        return ops.Plan(
+            result=ops.Result(waiting_on="the device list"), owner=owner_of(w.inputs), interest=True
+        )
     claim = judge_unreachable(w, problem)
     claims = Claims(
-        accepted=judge_accepted(w), provisioned=claim, proxy=dataclasses.replace(claim, reason=Reason.PROXY_PENDING)
+        accepted=judge_accepted(w),
+        provisioned=claim,
+        proxy=dataclasses.replace(claim, reason=Reason.PROXY_PENDING),
     )
     return ops.Plan(
         stages=ops.stages([condition.decide_status(claims, w.service, w.inputs.now)]),
@@ -332,7 +348,11 @@ def build_target(w: World) -> spec.Target:
     service = w.service
     if w.choice.mode is spec.Mode.KERNEL:
         external = w.wish.backend is request.Backend.EXTERNAL
-        return spec.DnsName(name=service.spec.externalName) if external else spec.Address(ip=service.spec.clusterIP)
+        return (
+            spec.DnsName(name=service.spec.externalName)
+            if external
+            else spec.Address(ip=service.spec.clusterIP)
+        )
     meta = service.metadata
     match w.wish.backend:
         case request.Backend.CLUSTER_IP:
@@ -356,7 +376,10 @@ def find_target_port(w: World, wanted: kube.ServicePort) -> int:
     if isinstance(wanted.targetPort, int):
         return wanted.targetPort or wanted.port
     named = (
-        p.port for s in w.inputs.slices for p in s.ports or () if (p.name or "") == wanted.name and p.port is not None
+        p.port
+        for s in w.inputs.slices
+        for p in s.ports or ()
+        if (p.name or "") == wanted.name and p.port is not None
     )
     return next(named, wanted.port)
 
@@ -434,7 +457,11 @@ def decide_touch(w: World) -> ops.Op | None:
     if pod is None or state is None or pod.metadata.creationTimestamp is None:
         return None
     refresh, since = state.note(names.REFRESH), state.note(names.REFRESHED_AT)
-    if not refresh or pod.metadata.deletionTimestamp or pod.metadata.annotations.get(names.REFRESH) == refresh:
+    if (
+        not refresh
+        or pod.metadata.deletionTimestamp
+        or pod.metadata.annotations.get(names.REFRESH) == refresh
+    ):
         return None
     changed_at = read_time(since)
     if changed_at is None or pod.metadata.creationTimestamp > changed_at:
@@ -542,13 +569,19 @@ def describe_pod(w: World) -> str:
     where = f"pod {w.inputs.install.namespace}/{name}-0"
     if pod is None:
         return f"waiting for {where} to be made"
-    waiting = [s.state.waiting for s in pod.status.containerStatuses if s.state.waiting and s.state.waiting.message]
+    waiting = [
+        s.state.waiting for s in pod.status.containerStatuses if s.state.waiting and s.state.waiting.message
+    ]
     if waiting:
         return f"{where} waits: {waiting[0].reason}: {waiting[0].message[:200]}"
     if pod.status.phase == "Running":
         return f"{where} runs and has not joined yet"
     blocked = [c.message for c in pod.status.conditions if c.status == "False" and c.type == "PodScheduled"]
-    return f"{where} is not scheduled: {blocked[0][:200]}" if blocked and blocked[0] else f"waiting for {where} to join"
+    return (
+        f"{where} is not scheduled: {blocked[0][:200]}"
+        if blocked and blocked[0]
+        else f"waiting for {where} to join"
+    )
 
 
 def build_ingress(w: World, *, named: bool) -> tuple[dict[str, str], ...] | None:

@@ -23,7 +23,9 @@ def decide_failure(i: Inputs, plan: ops.Plan, error: Exception) -> ops.Plan:
     claim = Claim(status=False, reason=name_reason(plan, error), message=describe(i.service, plan, error))
     claims = build_claims(i, i.service, claim)
     told = None
-    if condition.changed(ConditionType.PROVISIONED, claim, i.service) and not isinstance(error, errors.RateLimited):
+    if condition.changed(ConditionType.PROVISIONED, claim, i.service) and not isinstance(
+        error, errors.RateLimited
+    ):
         told = decide.emit(i.service, EventReason.FAILED, claim.message)
     return ops.Plan(
         stages=ops.stages([condition.decide_status(claims, i.service, i.now), told]),
@@ -52,7 +54,11 @@ def name_reason(plan: ops.Plan, error: Exception) -> Reason:
         case errors.Denied():
             return Reason.CREDENTIALS_REFUSED
         case errors.Terminal():
-            return Reason.KEY_REFUSED if error.reason in {"KeyRefused", "TagRefused"} or minting else Reason.REFUSED_BY_CLUSTER
+            return (
+                Reason.KEY_REFUSED
+                if error.reason in {"KeyRefused", "TagRefused"} or minting
+                else Reason.REFUSED_BY_CLUSTER
+            )
         case errors.Transient() | errors.RateLimited():
             return Reason.CONTROL_PLANE_UNREACHABLE if needs_control_plane(plan) else Reason.PROVISIONING
         case _:

@@ -48,7 +48,9 @@ def build_plan(i: Inputs, *, since: datetime | None, last: list[ops.Op | None]) 
     if workload is not None or i.children.pod is not None:
         going = workload is None or workload.metadata.deletionTimestamp is not None
         stop = None if going or workload is None else build_delete("StatefulSet", workload)
-        return ops.Plan(stages=ops.stages([stop]), result=ops.Result(waiting_on="the proxy's end"), owner=owner)
+        return ops.Plan(
+            stages=ops.stages([stop]), result=ops.Result(waiting_on="the proxy's end"), owner=owner
+        )
     objects = [build_delete(kind, found) for kind, found in i.children.objects]
     return ops.Plan(
         stages=ops.stages([*decide_identity(i, since)], objects, [last[0]] if last else [], last[1:]),

@@ -1,0 +1,208 @@
+"""Put the operator together: settings in, a running process out. Start reading here.
+
+Everything is made here and handed down; no room finds anything by itself. The order in which things run is the
+manager's (`runtime.manager`), what there is to run is `kinds`' table of contents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from tailrace import settings as configuration
+from tailrace.errors import Usage
+from tailrace.kinds.orphan.controller import Orphans
+from tailrace.kinds.service import admission, controller, inputs, request
+from tailrace.kube.client import Kube
+from tailrace.observe import logs, metrics
+from tailrace.plan import ops
+from tailrace.plan.executor import Executor
+from tailrace.proxy import spec
+from tailrace.runtime import health as healths
+from tailrace.runtime.events import Notice, Recorder
+from tailrace.runtime.leader import Leader
+from tailrace.runtime.manager import Manager
+from tailrace.settings import Settings
+from tailrace.tailnet import connect, credentials, devices
+from tailrace.tailnet.port import ControlPlane
+from tailrace.wire import http
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edges:
+    """What the operator talks to."""
+
+    cluster: Kube
+    plane: ControlPlane
+
+
+def open_edges(settings: Settings, *, kubeconfig: Path | None = None, context: str | None = None) -> Edges:
+    """Connect to the cluster and the control plane; nothing is asked yet.
+
+    Raises:
+        Usage: kubeconfig, context or credentials are missing or broken.
+    """
+    source = credentials.choose_files(
+        client_id=settings.client_id,
+        client_id_file=settings.client_id_file,
+        client_secret_file=settings.client_secret_file,
+        api_key_file=settings.api_key_file,
+    )
+    wiring = connect.Wiring(
+        ca_bundle=settings.ca_bundle,
+        options=http.Options(concurrency=settings.control_plane_calls),
+        observer=metrics.observe_control_plane_call,
+    )
+    cluster = Kube.connect(kubeconfig=kubeconfig, context=context, observer=metrics.observe_kube_request)
+    return Edges(cluster=cluster, plane=connect.connect(source, settings.login_server, wiring=wiring))
+
+
+def build_install(settings: Settings, plane: ControlPlane) -> inputs.Install:
+    """What is the same for every object of this installation."""
+    namespace = configuration.find_namespace(settings)
+    return inputs.Install(
+        namespace=namespace,
+        defaults=request.Defaults(
+            tags=settings.proxy_tags, mode=settings.proxy_mode, load_balancer=settings.default_load_balancer
+        ),
+        image=spec.Image(
+            image=settings.proxy_image,
+            priority_class=settings.proxy_priority_class,
+            firewall_mode=settings.proxy_firewall_mode,
+            login_server=plane.login_server,
+            ca_pem=read_text(settings.ca_bundle, "TAILRACE_CA_BUNDLE"),
+            private_logs=bool(settings.login_server),
+        ),
+        cluster_name=settings.cluster_name,
+        cluster_domain=settings.cluster_domain or read_cluster_domain(namespace),
+        key_ttl=settings.key_ttl,
+        delete_deadline=settings.delete_deadline,
+    )
+
+
+def read_text(path: Path | None, env: str) -> str:
+    try:
+        return "" if path is None else path.read_text()
+    except OSError as error:
+        raise Usage(
+            f"{env} names {path}, which cannot be read: {error.strerror}.", hint=f"correct {env}"
+        ) from None
+
+
+def read_cluster_domain(namespace: str) -> str:
+    try:
+        return configuration.find_cluster_domain(Path("/etc/resolv.conf").read_text(), namespace)
+    except OSError:
+        return "cluster.local"
+
+
+def build_manager(settings: Settings, edges: Edges) -> Manager:
+    """The whole operator as one manager: tasks, watches, controllers, lease."""
+    install = build_install(settings, edges.plane)
+    health, recorder = healths.Health(), Recorder(edges.cluster)
+    listing = devices.DeviceList(edges.plane)
+    stores = controller.Stores()
+    executor = Executor(
+        cluster=edges.cluster,
+        plane=listing.plane,
+        namespace=install.namespace,
+        record=lambda event: recorder.record(build_notice(event)),
+        written=stores.note,
+    )
+    services = controller.Services(
+        install=install,
+        stores=stores,
+        executor=executor,
+        plane=listing.plane,
+        devices=listing,
+        admission=admission.Prober(edges.cluster, install.namespace, install.image),
+        workers=settings.workers,
+    )
+    orphans = Orphans(executor)
+    manager = Manager(
+        leader=build_leader(settings, edges.cluster, install.namespace) if settings.leader_election else None,
+        watches=[
+            *controller.build_watches(stores, edges.cluster, install.namespace, health),
+            orphans.build_watch(edges.cluster, install.namespace, health),
+        ],
+        controllers=[services.controller, orphans.controller],
+    )
+    health.ready["synced"] = lambda: "" if manager.synced.is_set() else "the watches are not synced yet"
+    health.ready["control plane"] = lambda: describe_list(listing)
+    host, port = settings.metrics_address
+    manager.add_task("devices", listing.run)
+    manager.add_task("events", recorder.run)
+    manager.add_task("heartbeat", health.beat)
+    manager.add_task("http", lambda: healths.serve(health, host, port))
+    return manager
+
+
+def build_leader(settings: Settings, cluster: Kube, namespace: str) -> Leader:
+    identity = settings.pod_name or f"{os.uname().nodename}-{os.getpid()}"
+    return Leader(cluster=cluster, namespace=namespace, identity=identity)
+
+
+def describe_list(listing: devices.DeviceList) -> str:
+    snapshot = listing.snapshot()
+    return str(snapshot.error) if snapshot.error else "" if snapshot.known else "no device list yet"
+
+
+def build_notice(event: ops.Emit) -> Notice:
+    return Notice(
+        api_version=event.api_version,
+        kind=event.ref.kind,
+        namespace=event.ref.namespace,
+        name=event.ref.name,
+        uid=event.uid,
+        warning=event.warning,
+        reason=event.reason,
+        message=event.message,
+    )
+
+
+async def run(
+    settings: Settings,
+    edges: Edges,
+    *,
+    stop: asyncio.Event | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Run the operator until `stop` is set (or a signal comes), and leave nothing open."""
+    manager = build_manager(settings, edges)
+    stopping = stop or catch_signals()
+    try:
+        async with asyncio.TaskGroup() as group:
+            announce = group.create_task(tell_ready(manager, ready), name="announce")
+            await manager.run(stopping)
+            announce.cancel()
+    finally:
+        await edges.plane.close()
+        await edges.cluster.close()
+
+
+async def tell_ready(manager: Manager, ready: Callable[[], None]) -> None:
+    await manager.leading.wait()
+    ready()
+
+
+def catch_signals() -> asyncio.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def main(settings: Settings, *, kubeconfig: Path | None = None, context: str | None = None) -> None:
+    """What `tailrace run` does."""
+    level = "info" if settings.logging == "info" else "debug"
+    logs.configure(level=level, pretty=True if settings.logging == "dev" else None)
+    await run(settings, open_edges(settings, kubeconfig=kubeconfig, context=context))

@@ -1,0 +1,9 @@
+"""One room for each thing that a user can ask for, in reading order. This table is the product's contents.
+
+| room      | what a user writes                                     | what it becomes             |
+| --------- | ------------------------------------------------------ | --------------------------- |
+| `service` | `tailscale.com/expose: "true"`, class `tailscale`      | a device that answers       |
+| `orphan`  | nothing: devices that could not be deleted in time     | deleted as soon as possible |
+
+Rooms do not import each other: what two of them share belongs in `proxy` or `plan`.
+"""

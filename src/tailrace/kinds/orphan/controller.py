@@ -1,0 +1,39 @@
+"""Watch the orphan record and carry its plan out; failures back off as everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tailrace.api import kube, names
+from tailrace.kinds.orphan import decide
+from tailrace.kube import resources
+from tailrace.kube.client import Kube
+from tailrace.kube.resource import Key
+from tailrace.kube.store import Store
+from tailrace.kube.watch import Watch
+from tailrace.plan import ops
+from tailrace.plan.executor import Executor
+from tailrace.runtime.controller import Controller
+from tailrace.runtime.health import Health
+
+
+@dataclass(slots=True)
+class Orphans:
+    """The room: one store, one key."""
+
+    executor: Executor
+    store: Store[kube.ConfigMap] = field(default_factory=lambda: Store(resources.CONFIG_MAPS))
+    controller: Controller = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.controller = Controller("orphan", self.reconcile, workers=1)
+        self.controller.watch(
+            self.store, lambda event: [Key(event.obj.metadata.namespace, event.obj.metadata.name)]
+        )
+
+    def build_watch(self, cluster: Kube, namespace: str, health: Health) -> Watch[kube.ConfigMap]:
+        fields = f"metadata.name={names.ORPHANS}"
+        return Watch(cluster, self.store, namespace=namespace, fields=fields, heard=health.heard)
+
+    async def reconcile(self, key: Key) -> ops.Result:
+        return await self.executor.run(decide.decide(self.store.get(*key)))

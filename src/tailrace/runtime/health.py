@@ -1,0 +1,106 @@
+"""/metrics, /healthz and /readyz: liveness apart from readiness.
+
+Alive: the event loop turns and the watches have said something lately. Ready: synced, leader or standby, and the
+control plane answers. `?verbose` lists every check. A process that is not ready is left alone; one that is not alive
+is restarted, which mends a stuck loop and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from tailrace.observe import metrics
+
+BEAT = 1.0
+LATE = 30.0
+QUIET = 300.0
+
+type Check = Callable[[], str]
+"""Returns what is wrong, or an empty string."""
+
+
+@dataclass(slots=True)
+class Health:
+    """What the checks look at. `beat` runs as a task."""
+
+    clock: Callable[[], float] = time.monotonic
+    ready: dict[str, Check] = field(default_factory=dict)
+    _beaten: float = 0.0
+    _heard: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._beaten = self.clock()
+
+    async def beat(self) -> None:
+        """Prove that the loop turns."""
+        while True:
+            self._beaten = self.clock()
+            await asyncio.sleep(BEAT)
+            metrics.LOOP_LAG.set(max(0.0, self.clock() - self._beaten - BEAT))
+
+    def heard(self, resource: str, problem: str) -> None:
+        """A watch gave a sign of life (or, with a problem, did not)."""
+        if not problem:
+            self._heard[resource] = self.clock()
+
+    def check_alive(self) -> dict[str, str]:
+        """Problems by check; empty strings where there is none."""
+        now = self.clock()
+        late = now - self._beaten
+        found = {"loop": f"the event loop has not turned for {late:.0f} s" if late > LATE else ""}
+        for resource, at in sorted(self._heard.items()):
+            quiet = now - at
+            found[f"watch {resource}"] = f"nothing heard for {quiet:.0f} s" if quiet > QUIET else ""
+        return found
+
+    def check_ready(self) -> dict[str, str]:
+        return {name: check() for name, check in self.ready.items()}
+
+
+def build_app(health: Health) -> Starlette:
+    def answer(checks: Mapping[str, str], request: Request) -> Response:
+        bad = {name: problem for name, problem in checks.items() if problem}
+        lines = ["ok"] if not bad else [f"{name}: {problem}" for name, problem in bad.items()]
+        if "verbose" in request.query_params:
+            lines = [
+                f"[{'-' if problem else '+'}] {name} {problem or 'ok'}" for name, problem in checks.items()
+            ]
+        return PlainTextResponse("\n".join(lines) + "\n", status_code=503 if bad else 200)
+
+    async def healthz(request: Request) -> Response:
+        return answer(health.check_alive(), request)
+
+    async def readyz(request: Request) -> Response:
+        return answer(health.check_ready(), request)
+
+    async def show_metrics(request: Request) -> Response:
+        body, content_type = metrics.render(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+    return Starlette(
+        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", show_metrics)]
+    )
+
+
+async def serve(health: Health, host: str, port: int) -> None:
+    """Serve until cancelled."""
+    config = uvicorn.Config(
+        build_app(health), host=host, port=port, log_config=None, access_log=False, lifespan="off", ws="none"
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve(), name="health-server")
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await task
+        raise
