@@ -304,7 +304,7 @@ class Kube:
             Expired: the version that was asked for is gone.
         """
         request = f"watch {resource.describe(namespace, None)}"
-        timeout = httpx2.Timeout(TIMEOUT, read=silence)
+        timeout = httpx2.Timeout(30, connect=10, read=silence, pool=None)
         with self._observed("watch", resource.plural) as seen, self._translated(request):
             async with self._http.stream(
                 "GET", resource.path(namespace), params=dict(params), timeout=timeout

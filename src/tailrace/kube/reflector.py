@@ -106,14 +106,14 @@ class Undecodable:
 type Change[T: Object] = Replaced[T] | Put[T] | Dropped | Advanced | Undecodable
 
 
-class HeadMeta(msgspec.Struct, gc=False):
+class HeadMeta(msgspec.Struct, frozen=True, gc=False):
     name: str = ""
     namespace: str = ""
     resourceVersion: str = ""
     annotations: dict[str, str] = {}
 
 
-class Head(msgspec.Struct, gc=False):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """What is needed of a bookmark, a deleted object, or one whose rest cannot be read."""
 
     metadata: HeadMeta = HeadMeta()
@@ -130,12 +130,12 @@ class Envelope(msgspec.Struct, gc=False):
     object: msgspec.Raw
 
 
-class PageMeta(msgspec.Struct, gc=False):
+class PageMeta(msgspec.Struct, frozen=True, gc=False):
     resourceVersion: str = ""
     continue_: str = msgspec.field(name="continue", default="")
 
 
-class Page(msgspec.Struct, gc=False):
+class Page(msgspec.Struct, frozen=True, gc=False):
     metadata: PageMeta = PageMeta()
     items: list[msgspec.Raw] | None = None
 
@@ -185,6 +185,7 @@ class Reflector[T: Object]:
         self.version = ""
         self._can_stream = True  # until the server says otherwise
         self._failures = 0  # in a row
+        self._quiet = True  # nothing came since the last request
         self._pause = 0.0
         self._continue = ""
         self._lines = Lines()
@@ -193,7 +194,7 @@ class Reflector[T: Object]:
 
     def request(self) -> Request:
         """What to ask now. Each call begins anew: a half-received stream is forgotten."""
-        self._lines = Lines()
+        self._lines, self._quiet = Lines(), True
         pause, self._pause = self._pause, 0.0
         if self.state is State.LISTING:
             params = self._selectors | {"limit": str(PAGE)}
@@ -256,12 +257,10 @@ class Reflector[T: Object]:
 
     def ended(self) -> None:
         """The stream or page ended in good order."""
-        if (
-            self.state is State.STREAMING
-        ):  # A server that knows streaming lists does not end before their end.
+        if self.state is State.STREAMING:  # a server that knows streaming lists ends none before its end
             self._fall_back()
             self._fail()
-        elif self.state is State.WATCHING and self._failures:
+        elif self.state is State.WATCHING and self._quiet:  # else who hangs up at once is asked at once
             self._fail()
 
     def failed(self, error: TailraceError) -> None:
@@ -289,8 +288,7 @@ class Reflector[T: Object]:
             self._pause = max(self._pause, error.after * (1 + self._random() / 5))
 
     def _heard(self) -> None:
-        if self.state is State.WATCHING:
-            self._failures = 0
+        self._failures, self._quiet = 0, False
 
     def _fall_back(self) -> None:
         self._start_over(State.LISTING)
@@ -303,7 +301,7 @@ class Reflector[T: Object]:
     def _settle(self, version: str) -> Replaced[T]:
         whole = Replaced(objects=tuple(self._aside.values()), unread=frozenset(self._unread), version=version)
         self._start_over(State.WATCHING)
-        self.version = version
+        self.version, self._quiet = version, False
         return whole
 
     def _set_aside(self, item: msgspec.Raw) -> Iterator[Undecodable]:
