@@ -8,7 +8,7 @@ seldom while nothing is expected, and tells what changed. Nobody else lists.
 | yes            | fine         | after 1 s, then ever later up to 5 s; a new wish starts over  |
 | no             | fine         | after 60 s, give or take a tenth                              |
 | either         | failed       | after 1 s doubling up to 60 s, or as long as the server asks  |
-| a write of ours| either       | at once, unless the last listing failed                       |
+| a write of ours| fine         | after 0.3 s, so that many writes share one                    |
 
 What we wrote ourselves is known at once: a device that was deleted through `DeviceList.plane` is out of the
 snapshot before the call returns, and a listing that began earlier cannot bring it back.
@@ -66,6 +66,7 @@ class Schedule:
 
     fast: float = 1.0
     fast_growth: float = 1.5
+    hurry: float = 0.3
     fast_cap: float = 5.0
     slow: float = 60.0
     jitter: float = 0.1
@@ -136,7 +137,7 @@ class DeviceList:
         self._wishes.pop(wish, None)
 
     def invalidate(self) -> None:
-        """What is known is out of date: list again at once, and say so until then."""
+        """What is known is out of date: list again soon, and say so until then."""
         self._touched = self._begun
         self._snapshot = replace(self._snapshot, stale=True)
         self._now_please = True
@@ -216,25 +217,24 @@ class DeviceList:
                 done.set_result(None) if error is None else done.set_exception(error)
 
     async def _pause(self) -> None:
-        """Until the schedule says so or somebody cannot wait. A control plane in trouble is never hurried."""
-        began = self._clock.monotonic()
-        while True:
-            delay = self._delay() - (self._clock.monotonic() - began)
-            if delay <= 0 or (self._now_please and not self._failures):
-                return
+        """Until the schedule says so. Looked at again whenever a wish or a write comes in meanwhile."""
+        began, random = self._clock.monotonic(), self._random()
+        while (left := self._delay(random) - (self._clock.monotonic() - began)) > 0.001:
             self._wake.clear()
-            await self._sleep_or_wake(delay)
+            await self._sleep_or_wake(left)
 
-    def _delay(self) -> float:
+    def _delay(self, random: float) -> float:
         now = self._clock.monotonic()
         self._wishes = {wish: until for wish, until in self._wishes.items() if until > now}
-        return self._schedule.delay(
+        delay = self._schedule.delay(
             waiting=bool(self._wishes),
             rounds=self._rounds,
             failures=self._failures,
             after=self._after,
-            random=self._random(),
+            random=random,
         )
+        # A control plane in trouble is never hurried.
+        return min(delay, self._schedule.hurry) if self._now_please and not self._failures else delay
 
     async def _sleep_or_wake(self, delay: float) -> None:
         sleep = asyncio.ensure_future(self._clock.sleep(delay))
