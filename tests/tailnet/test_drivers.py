@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import httpx2
 import pytest
-from tests.tailnet.fakes import FakeClock, FakeServer
+from tests.tailnet.fakes import Answer, FakeClock, FakeServer
 
 from tailrace import errors
 from tailrace.tailnet import connect, credentials
@@ -345,7 +345,8 @@ async def test_the_dialect_follows_from_credential_and_server(
 async def test_a_control_plane_that_is_down_at_the_start_is_found_later() -> None:
     """Connecting asks nothing; the first call that gets through decides."""
     server = headscale_v1()
-    server.table["GET /version"] = [httpx2.ConnectError("refused")] * 6 + [VERSION]
+    refused: list[Answer] = [httpx2.ConnectError("refused")] * 6
+    server.table["GET /version"] = [*refused, VERSION]
     plane = dial(server, API_KEY)
     assert not plane.has(Capability.RENAME)
     with pytest.raises(errors.Transient):

@@ -60,7 +60,7 @@ def test_a_token_is_asked_once_and_renewed_ahead_of_its_end() -> None:
     assert asked is not None
     assert asked.route == "/api/v2/oauth/token"
     assert asked.form == {"grant_type": "client_credentials", "client_id": "kAB", "client_secret": "hush"}
-    assert auth.granted == {"auth_keys", "devices:core"}
+    assert auth.granted == frozenset({"auth_keys", "devices:core"})
     assert finish(auth.authorize(now=3000)) == ("Bearer t1", None)
     assert finish(auth.authorize(now=3300), token("t2"))[0] == "Bearer t2"
 

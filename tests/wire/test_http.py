@@ -149,14 +149,14 @@ async def test_calls_at_once_are_bounded() -> None:
     """Never more than asked for under way; all get their turn."""
     now = most = 0
 
-    async def answer(_: httpx2.Request) -> httpx2.Response:
+    async def answer(request: httpx2.Request) -> httpx2.Response:
         nonlocal now, most
         now += 1
         most = max(most, now)
         for _ in range(3):
             await asyncio.sleep(0)
         now -= 1
-        return httpx2.Response(200, json={})
+        return httpx2.Response(200, json={}, request=request)
 
     client = http.Http(
         "http://x", options=http.Options(concurrency=3), transport=httpx2.MockTransport(answer)
