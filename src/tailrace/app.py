@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from tailrace.plan.executor import Executor
 from tailrace.proxy import spec
 from tailrace.runtime import health as healths
 from tailrace.runtime.events import Notice, Recorder
-from tailrace.runtime.leader import Leader
+from tailrace.runtime.leader import Elector
 from tailrace.runtime.manager import Manager
 from tailrace.settings import Settings
 from tailrace.tailnet import connect, credentials, devices
@@ -127,16 +126,17 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
         workers=settings.workers,
     )
     orphans = Orphans(executor)
-    manager = Manager(
-        leader=build_leader(settings, edges.cluster, install.namespace) if settings.leader_election else None,
-        watches=[
-            *controller.build_watches(stores, edges.cluster, install.namespace, health),
-            orphans.build_watch(edges.cluster, install.namespace, health),
-        ],
-        controllers=[services.controller, orphans.controller],
-    )
-    health.ready["synced"] = lambda: "" if manager.synced.is_set() else "the watches are not synced yet"
+    manager = Manager(elector=build_elector(settings, edges.cluster, install.namespace))
+    watches = controller.build_watches(stores, edges.cluster, install.namespace)
+    watches.append(orphans.build_watch(edges.cluster, install.namespace))
+    for watch in watches:
+        manager.add_reflector(watch)
+    manager.add(services.controller)
+    manager.add(orphans.controller)
+    health.ready["synced"] = lambda: "" if manager.synced else "the watches are not synced yet"
     health.ready["control plane"] = lambda: describe_list(listing)
+    for watch in watches:
+        health.watch(watch)
     host, port = settings.metrics_address
     manager.add_task("devices", listing.run)
     manager.add_task("events", recorder.run)
@@ -145,9 +145,11 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     return manager
 
 
-def build_leader(settings: Settings, cluster: Kube, namespace: str) -> Leader:
+def build_elector(settings: Settings, cluster: Kube, namespace: str) -> Elector | None:
+    if not settings.leader_election:
+        return None
     identity = settings.pod_name or f"{os.uname().nodename}-{os.getpid()}"
-    return Leader(cluster=cluster, namespace=namespace, identity=identity)
+    return Elector(cluster, namespace=namespace, name="tailrace", identity=identity)
 
 
 def describe_list(listing: devices.DeviceList) -> str:
@@ -168,29 +170,14 @@ def build_notice(event: ops.Emit) -> Notice:
     )
 
 
-async def run(
-    settings: Settings,
-    edges: Edges,
-    *,
-    stop: asyncio.Event | None = None,
-    ready: Callable[[], None] = lambda: None,
-) -> None:
+async def run(settings: Settings, edges: Edges, *, stop: asyncio.Event | None = None) -> None:
     """Run the operator until `stop` is set (or a signal comes), and leave nothing open."""
     manager = build_manager(settings, edges)
-    stopping = stop or catch_signals()
     try:
-        async with asyncio.TaskGroup() as group:
-            announce = group.create_task(tell_ready(manager, ready), name="announce")
-            await manager.run(stopping)
-            announce.cancel()
+        await manager.run(stop or catch_signals())
     finally:
         await edges.plane.close()
         await edges.cluster.close()
-
-
-async def tell_ready(manager: Manager, ready: Callable[[], None]) -> None:
-    await manager.leading.wait()
-    ready()
 
 
 def catch_signals() -> asyncio.Event:

@@ -20,12 +20,9 @@ from lightkube.core.exceptions import ConfigError
 from tailrace.api.kube import Object
 from tailrace.errors import Denied, TailraceError, Transient
 from tailrace.kube import config as kube_config
-from tailrace.kube.resource import Resource
+from tailrace.kube.resource import PAGE, Page, Resource
 from tailrace.kube.status import Silent, Status, build_error, decode_status
-from tailrace.observe.redact import redact
-
-PAGE = 500
-"""Objects a list asks for at once, as kubectl does."""
+from tailrace.wire.redact import redact
 
 CALLS_AT_ONCE = 32
 """Requests under way together; watches are not counted. More would only wait inside the API server."""
@@ -39,18 +36,6 @@ class Observer(Protocol):
     """Told of every finished request; `code` is the HTTP status, 0 when no answer came."""
 
     def __call__(self, verb: str, resource: str, code: int, seconds: float) -> None: ...
-
-
-class ListMeta(msgspec.Struct):
-    resourceVersion: str = ""
-    continue_: str = msgspec.field(name="continue", default="")
-
-
-class RawPage(msgspec.Struct):
-    """A page of a list whose items are not decoded yet."""
-
-    metadata: ListMeta = msgspec.field(default_factory=ListMeta)
-    items: list[msgspec.Raw] | None = None
 
 
 class ServerVersion(msgspec.Struct):
@@ -151,7 +136,7 @@ class Kube:
         found: list[T] = []
         params = _selectors(labels, fields) | {"limit": str(PAGE)}
         while True:
-            page = await self.list_page(resource, namespace, params)
+            page = self._decode_as(Page, await self.list_page(resource, namespace, params), "list")
             found += [self._decode(resource, item) for item in page.items or ()]
             if not page.metadata.continue_:
                 return found
@@ -159,15 +144,8 @@ class Kube:
 
     async def list_page[T: Object](
         self, resource: Resource[T], namespace: str | None, params: Mapping[str, str]
-    ) -> RawPage:
-        """One page of a list, its items still encoded."""
-        body = await self.list_bytes(resource, namespace, params)
-        return self._decode_as(RawPage, body, resource.describe(namespace, None))
-
-    async def list_bytes[T: Object](
-        self, resource: Resource[T], namespace: str | None, params: Mapping[str, str]
     ) -> bytes:
-        """One page of a list as it came, for the reflector."""
+        """One page of a list as it came."""
         return await self._call("list", resource, namespace, None, params=params)
 
     async def create[T: Object](

@@ -33,10 +33,9 @@ import msgspec
 
 from tailrace.api.kube import Object
 from tailrace.errors import Expired, RateLimited, TailraceError, Terminal, Transient
-from tailrace.kube.resource import Key, Resource
+from tailrace.kube.resource import PAGE, Key, Page, Resource
 from tailrace.kube.status import Silent, Status, build_error
 
-PAGE = 500
 SILENCE = 75.0
 """Seconds; a server sends a bookmark each minute, so a stream that is silent for longer is dead."""
 
@@ -130,16 +129,6 @@ class Envelope(msgspec.Struct, gc=False):
     object: msgspec.Raw
 
 
-class PageMeta(msgspec.Struct, frozen=True, gc=False):
-    resourceVersion: str = ""
-    continue_: str = msgspec.field(name="continue", default="")
-
-
-class Page(msgspec.Struct, frozen=True, gc=False):
-    metadata: PageMeta = PageMeta()
-    items: list[msgspec.Raw] | None = None
-
-
 _read_envelope = msgspec.json.Decoder(Envelope).decode
 _read_head = msgspec.json.Decoder(Head).decode
 _read_page = msgspec.json.Decoder(Page).decode
@@ -169,6 +158,10 @@ class Lines:
         if self._size > LINE_LIMIT:
             raise Transient(f"A watch event is longer than {LINE_LIMIT} bytes.")
         return [line for line in complete if line.strip()]
+
+
+class _CannotStream(Transient):
+    """The server ignores `sendInitialEvents`: an ordinary bookmark came before the end of the initial objects."""
 
 
 class Reflector[T: Object]:
@@ -257,10 +250,14 @@ class Reflector[T: Object]:
 
     def ended(self) -> None:
         """The stream or page ended in good order."""
-        if self.state is State.STREAMING:  # a server that knows streaming lists ends none before its end
-            self._fall_back()
+        if (
+            self.state is State.STREAMING
+        ):  # A server that knows streaming lists does not end before their end.
+            self._start_over(State.LISTING)
             self._fail()
-        elif self.state is State.WATCHING and self._quiet:  # else who hangs up at once is asked at once
+        elif (
+            self.state is State.WATCHING and self._quiet
+        ):  # else a server that hangs up at once is asked at once
             self._fail()
 
     def failed(self, error: TailraceError) -> None:
@@ -272,7 +269,7 @@ class Reflector[T: Object]:
             if isinstance(error, Terminal | _CannotStream):
                 self._can_stream = False
             if isinstance(error, Terminal | _CannotStream | Silent) or self._failures:
-                self._fall_back()
+                self._start_over(State.LISTING)
         elif was is State.LISTING:
             self._start_over(State.LISTING)
         self._fail(error)
@@ -289,9 +286,6 @@ class Reflector[T: Object]:
 
     def _heard(self) -> None:
         self._failures, self._quiet = 0, False
-
-    def _fall_back(self) -> None:
-        self._start_over(State.LISTING)
 
     def _start_over(self, state: State) -> None:
         self.state = state
@@ -347,10 +341,6 @@ class Reflector[T: Object]:
             yield self._settle(head.metadata.resourceVersion)
         else:
             raise _CannotStream("The API server does not know streaming lists.")
-
-
-class _CannotStream(Transient):
-    """The server ignores `sendInitialEvents`: an ordinary bookmark came before the end of the initial objects."""
 
 
 def _read_known(item: msgspec.Raw) -> Head:

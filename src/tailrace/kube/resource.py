@@ -6,8 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote
 
+import msgspec
+
 from tailrace.api.kube import Object
 from tailrace.errors import Bug
+
+PAGE = 500
+"""Objects a list asks for at once, as kubectl does."""
 
 
 class Key(NamedTuple):
@@ -23,6 +28,18 @@ class Key(NamedTuple):
 def key_of(obj: Object) -> Key:
     """The key of an object."""
     return Key(obj.metadata.namespace, obj.metadata.name)
+
+
+class PageMeta(msgspec.Struct, frozen=True, gc=False):
+    resourceVersion: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class Page(msgspec.Struct, frozen=True, gc=False):
+    """A page of a list whose items are not decoded yet, so that one bad item spoils no other."""
+
+    metadata: PageMeta = PageMeta()
+    items: tuple[msgspec.Raw, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

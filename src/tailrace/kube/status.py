@@ -17,7 +17,7 @@ from tailrace.errors import (
     Terminal,
     Transient,
 )
-from tailrace.observe.redact import redact
+from tailrace.wire.redact import redact
 
 MESSAGE_LIMIT = 2_000
 
@@ -30,7 +30,6 @@ class Status(msgspec.Struct):
     """The server's `Status` object, of which every field may be missing."""
 
     code: int = 0
-    reason: str = ""
     message: str = ""
     details: StatusDetails | None = None
 

@@ -1,22 +1,23 @@
-"""What the cluster looks like, as the watches tell it: objects by key and by index, and what changed.
+"""A live copy of one resource, with indexes: what reconciles read instead of asking the API server.
 
-A store never goes back: of two versions of an object the newer one stays, and the answer of our own write is known
-at once (`note_write`), so that nobody acts on something older than what we wrote.
+A watch fills it; our own writes are noted in it, so that no decision is made on something older than what we wrote.
+Resource versions of one resource are compared as whole numbers (guaranteed since Kubernetes 1.35, true before).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tailrace.api.kube import Object
 from tailrace.kube.reflector import Advanced, Change, Dropped, Put, Replaced, Undecodable
-from tailrace.kube.resource import Key, Resource, key_of
+from tailrace.kube.resource import Key, key_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event[T: Object]:
-    """One change. `old` None: it is new; `new` None: it is gone. `initial`: part of a first or repeated list."""
+    """What happened to one object; `old` None: it is new, `new` None: it is gone. `initial`: part of a first list."""
 
     old: T | None
     new: T | None
@@ -24,32 +25,60 @@ class Event[T: Object]:
 
     @property
     def obj(self) -> T:
-        """Whichever there is, the newer one first."""
-        found = self.new if self.new is not None else self.old
-        assert found is not None
-        return found
+        """The object as it is, or as it last was."""
+        obj = self.new if self.new is not None else self.old
+        assert obj is not None  # an event is about something
+        return obj
+
+    @property
+    def key(self) -> Key:
+        return key_of(self.obj)
 
 
-type Listener[T: Object] = Callable[[Event[T]], None]
-type Indexer[T: Object] = Callable[[T], Iterable[str]]
+class Index[T: Object]:
+    """Which objects have a value. `read` is pure: it is asked again for an object's old values."""
+
+    def __init__(self, read: Callable[[T], Iterable[str]]) -> None:
+        self._read = read
+        self._keys: dict[str, dict[Key, None]] = {}
+
+    def find(self, value: str) -> Iterable[Key]:
+        return self._keys.get(value, ())
+
+    def update(self, key: Key, old: T | None, new: T | None) -> None:
+        before = set(self._read(old)) if old is not None else set()
+        after = set(self._read(new)) if new is not None else set()
+        for value in before - after:
+            keys = self._keys[value]
+            del keys[key]
+            if not keys:
+                del self._keys[value]
+        for value in after - before:
+            self._keys.setdefault(value, {})[key] = None
 
 
 class Store[T: Object]:
-    """Objects of one resource. Not thread-safe: it lives in one event loop."""
+    """Objects by key. Not for threads: everything happens on the event loop, and no method waits."""
 
-    def __init__(self, resource: Resource[T]) -> None:
-        self.resource = resource
-        self.synced = False
+    def __init__(self, name: str = "") -> None:
+        self.name = name
         self._objects: dict[Key, T] = {}
-        self._indexers: dict[str, Indexer[T]] = {}
-        self._indexes: dict[str, dict[str, set[Key]]] = {}
-        self._listeners: list[Listener[T]] = []
-        self._deleted: dict[
-            Key, int
-        ] = {}  # version of a deletion, so that a late event does not bring it back
+        self._indexes: dict[str, Index[T]] = {}
+        self._callbacks: list[Callable[[Event[T]], None]] = []
+        self._written: dict[Key, int] = {}  # versions of our own writes that the watch has not shown yet
+        self._seen = 0  # how far the watch has come
+        self._synced = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._objects)
+
+    @property
+    def synced(self) -> bool:
+        """Whether the whole truth was there once."""
+        return self._synced.is_set()
+
+    async def wait_synced(self) -> None:
+        await self._synced.wait()
 
     def get(self, namespace: str, name: str) -> T | None:
         return self._objects.get(Key(namespace, name))
@@ -57,91 +86,97 @@ class Store[T: Object]:
     def list(self) -> tuple[T, ...]:
         return tuple(self._objects.values())
 
-    def add_index(self, name: str, indexer: Indexer[T]) -> None:
-        """Keep objects findable by the values that `indexer` gives; to be called before the first sync."""
-        assert not self._objects
-        self._indexers[name] = indexer
-        self._indexes[name] = {}
+    def by_index(self, index: str, value: str) -> tuple[T, ...]:
+        """The objects for which the index's function gave `value`, in order of their keys."""
+        return tuple(self._objects[key] for key in sorted(self._indexes[index].find(value)))
 
-    def by_index(self, name: str, value: str) -> tuple[T, ...]:
-        """Objects with that value, by key."""
-        return tuple(self._objects[key] for key in sorted(self._indexes[name].get(value, ())))
+    def add_index(self, name: str, read: Callable[[T], Iterable[str]]) -> None:
+        """Add an index; what is already here is indexed at once."""
+        index = self._indexes[name] = Index(read)
+        for key, obj in self._objects.items():
+            index.update(key, None, obj)
 
-    def on_event(self, listener: Listener[T]) -> None:
-        self._listeners.append(listener)
+    def on_event(self, callback: Callable[[Event[T]], None]) -> None:
+        """Tell `callback` of every change, after the store has it. It must neither wait nor raise."""
+        self._callbacks.append(callback)
 
     def note_write(self, obj: T) -> None:
-        """The answer to a write of ours, which may come before or after its watch event. One that says that the
-        object is being deleted without anything to wait for is left to the watch."""
-        self._put(obj, initial=False)
+        """Take the API server's answer to our own write at once; what the watch shows later but is older is ignored.
 
-    def receive(self, change: Change[T]) -> None:
-        """Take what the reflector tells."""
+        Only for objects that the watch's selector covers. An answer that the watch has already overtaken changes
+        nothing: it may be of an object that is gone by now.
+        """
+        key, version = key_of(obj), _number(obj.metadata.resourceVersion)
+        if version <= max(self._seen, self._version_of(key)):
+            return
+        self._written[key] = version
+        self._set(key, obj)
+
+    def apply(self, change: Change[T]) -> None:
+        """Take what the reflector tells, in its order."""
         match change:
-            case Put(obj=obj):
-                self._put(obj, initial=False)
-            case Dropped(key=key, version=version):
-                self._drop(key, read_version(version), initial=False)
             case Replaced():
                 self._replace(change)
-            case Advanced() | Undecodable():
-                pass
+            case Put(obj=obj):
+                version = _number(obj.metadata.resourceVersion)
+                self._seen = max(self._seen, version)
+                if self._covers(key_of(obj), version):
+                    self._set(key_of(obj), obj)
+            case Dropped(key=key, version=version):
+                self._seen = max(self._seen, _number(version))
+                if self._covers(key, _number(version)):
+                    self._set(key, None)
+            case Advanced(version=version):
+                self._seen = max(self._seen, _number(version))
+            case Undecodable():
+                pass  # what is known of it stays
 
     def _replace(self, whole: Replaced[T]) -> None:
-        """The list is the truth as of its version: what it lacks is gone, unless we wrote it later."""
-        version = read_version(whole.version)
-        listed = {key_of(obj) for obj in whole.objects} | whole.unread
-        for obj in whole.objects:
-            self._put(obj, initial=True)
-        for key, obj in tuple(self._objects.items()):
-            if key not in listed and read_version(obj.metadata.resourceVersion) <= version:
-                self._drop(key, version, initial=True)
-        self._deleted.clear()
-        self.synced = True
+        version, initial = _number(whole.version), not self.synced
+        self._seen = version  # even backwards: a restored cluster counts anew
+        fresh = {key_of(obj): obj for obj in whole.objects}
+        gone = [key for key in self._objects if key not in fresh and key not in whole.unread]
+        for key in gone:
+            if self._covers(key, version):
+                self._set(key, None)
+        for key, obj in fresh.items():
+            if self._covers(key, version):
+                self._set(key, obj, initial=initial)
+        self._synced.set()
 
-    def _put(self, obj: T, *, initial: bool) -> None:
-        key, version = key_of(obj), read_version(obj.metadata.resourceVersion)
+    def _covers(self, key: Key, version: int) -> bool:
+        """Whether news of `version` counts, or is older than what we wrote ourselves."""
+        written = self._written.get(key)
+        if written is not None and version < written:
+            return False
+        self._written.pop(key, None)
+        return True
+
+    def _version_of(self, key: Key) -> int:
+        known = self._objects.get(key)
+        return _number(known.metadata.resourceVersion) if known is not None else 0
+
+    def _set(self, key: Key, new: T | None, *, initial: bool = False) -> None:
         old = self._objects.get(key)
-        if old is not None and read_version(old.metadata.resourceVersion) >= version:
+        if new is None and old is None:
             return
-        if self._deleted.get(key, -1) >= version:
+        if new is not None and old is not None and _same(old, new):
             return
-        self._deleted.pop(key, None)
-        self._unindex(key, old)
-        self._objects[key] = obj
-        for name, indexer in self._indexers.items():
-            for value in indexer(obj):
-                self._indexes[name].setdefault(value, set()).add(key)
-        self._tell(Event(old=old, new=obj, initial=initial))
-
-    def _drop(self, key: Key, version: int, *, initial: bool) -> None:
-        old = self._objects.get(key)
-        if old is None or read_version(old.metadata.resourceVersion) > version:
-            return
-        del self._objects[key]
-        self._deleted[key] = version
-        if len(self._deleted) > 10_000:
-            self._deleted.pop(next(iter(self._deleted)))
-        self._unindex(key, old)
-        self._tell(Event(old=old, new=None, initial=initial))
-
-    def _unindex(self, key: Key, old: T | None) -> None:
-        if old is None:
-            return
-        for name, indexer in self._indexers.items():
-            index = self._indexes[name]
-            for value in indexer(old):
-                keys = index.get(value)
-                if keys is not None:
-                    keys.discard(key)
-                    if not keys:
-                        del index[value]
-
-    def _tell(self, event: Event[T]) -> None:
-        for listener in self._listeners:
-            listener(event)
+        for index in self._indexes.values():
+            index.update(key, old, new)
+        if new is None:
+            del self._objects[key]
+        else:
+            self._objects[key] = new
+        event = Event(old=old, new=new, initial=initial)
+        for callback in self._callbacks:
+            callback(event)
 
 
-def read_version(text: str) -> int:
-    """A resourceVersion as a number: they are ordered within a resource; anything else counts as oldest."""
-    return int(text) if text.isdigit() else 0
+def _same[T: Object](old: T, new: T) -> bool:
+    version = new.metadata.resourceVersion
+    return bool(version) and version == old.metadata.resourceVersion and new.metadata.uid == old.metadata.uid
+
+
+def _number(version: str) -> int:
+    return int(version) if version.isascii() and version.isdigit() else 0

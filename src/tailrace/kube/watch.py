@@ -1,96 +1,129 @@
-"""Drive a reflector over HTTP, for ever: every byte goes to the machine, every change to the store."""
+"""Drives the reflector over HTTP and fills a store with what it tells. Runs until it is cancelled."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from typing import Protocol
+import time
+from collections.abc import Awaitable, Callable
 
-import structlog
-
-from tailrace import errors
 from tailrace.api.kube import Object
+from tailrace.errors import Denied, Expired, RateLimited, TailraceError, Terminal
 from tailrace.kube.client import Kube
-from tailrace.kube.reflector import Advanced, Change, Reflector, Replaced, Request, Undecodable
+from tailrace.kube.reflector import Change, Reflector, Request, State, Undecodable
+from tailrace.kube.resource import Resource
+from tailrace.kube.status import Silent
 from tailrace.kube.store import Store
+from tailrace.observe import logs, metrics
 
-log = structlog.get_logger(__name__)
-
-
-class Heard(Protocol):
-    """Told of every sign of life of a watch (`problem` empty) and of every failure."""
-
-    def __call__(self, resource: str, problem: str) -> None: ...
-
-
-def ignore(resource: str, problem: str) -> None:
-    """Nobody listens."""
+log = logs.get_logger("kube.watch")
 
 
 class Watch[T: Object]:
-    """Keeps one store up to date: a resource, a namespace ("" for all), and selectors."""
+    """Keeps `store` like the cluster. `labels` and `fields` are selectors; `namespace` None means all."""
 
     def __init__(
         self,
-        cluster: Kube,
+        kube: Kube,
+        resource: Resource[T],
         store: Store[T],
         *,
-        namespace: str = "",
+        namespace: str | None = None,
         labels: str = "",
         fields: str = "",
-        heard: Heard = ignore,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.store = store
-        self.synced = asyncio.Event()
-        self._cluster = cluster
-        self._namespace = namespace
-        self._heard = heard
-        self._machine = Reflector(store.resource, random=chance, labels=labels, fields=fields)
+        self.name = store.name or resource.plural
+        self._kube, self._resource, self._namespace = kube, resource, namespace
+        self._machine = Reflector(resource, random=chance, labels=labels, fields=fields)
+        self._sleep, self._monotonic = sleep, monotonic
+        self.last_turn = monotonic()
+        """When something last came, or an attempt began: what liveness looks at."""
+        self.problem: str | None = None
+        """Why the last attempt failed, None while all is well: what readiness tells."""
 
     @property
-    def name(self) -> str:
-        return self.store.resource.plural
+    def synced(self) -> bool:
+        return self.store.synced
+
+    async def wait_synced(self) -> None:
+        await self.store.wait_synced()
 
     async def run(self) -> None:
-        """List and watch until cancelled. Failures are told and tried again; none ends the loop."""
+        """List and watch for ever; whatever fails is counted, told once, and tried again with growing pauses."""
         while True:
             request = self._machine.request()
             if request.pause:
-                await asyncio.sleep(request.pause)
+                await self._sleep(request.pause)
+            self.last_turn = self._monotonic()
             try:
                 await self._ask(request)
-            except errors.TailraceError as error:
-                self._machine.failed(error)
-                if not isinstance(error, errors.Expired):
-                    self._heard(self.name, str(error))
-                    log.info("watch.broken", resource=self.name, error=str(error))
+            except TailraceError as error:
+                self._fail(error)
+            except Exception as error:
+                log.exception("watch hit a fault of ours", resource=self.name)
+                self._fail(TailraceError(f"A fault in the watch of {self.name}: {type(error).__name__}."))
             else:
                 self._machine.ended()
 
     async def _ask(self, request: Request) -> None:
-        resource = self.store.resource
+        kind = _describe(self._machine.state)
+        metrics.WATCH_STARTS.labels(self.name, kind).inc()
         if not request.watch:
-            body = await self._cluster.list_bytes(resource, self._namespace, request.params)
+            body = await self._kube.list_page(self._resource, self._namespace, request.params)
             for change in self._machine.receive_page(body):
                 self._take(change)
             return
-        async with self._cluster.stream(
-            resource, self._namespace, request.params, silence=request.silence
+        async with self._kube.stream(
+            self._resource, self._namespace, request.params, silence=request.silence
         ) as chunks:
             async for chunk in chunks:
+                self.last_turn = self._monotonic()
                 for change in self._machine.receive(chunk):
                     self._take(change)
 
     def _take(self, change: Change[T]) -> None:
-        match change:
-            case Undecodable(key=key, problem=problem):
-                log.warning("watch.undecodable", resource=self.name, object=str(key), error=problem)
-            case Replaced() | Advanced():
-                self._heard(self.name, "")
-            case _:
-                pass
-        self.store.receive(change)
-        if isinstance(change, Replaced):
-            self.synced.set()
+        self.problem = None
+        if isinstance(change, Undecodable):
+            metrics.WATCH_UNDECODABLE.labels(self.name).inc()
+            log.warning(
+                "skipped an object that cannot be read",
+                resource=self.name,
+                key=str(change.key),
+                why=change.problem,
+            )
+        metrics.WATCH_EVENTS.labels(self.name).inc()
+        self.store.apply(change)
+        metrics.STORE_OBJECTS.labels(self.name).set(len(self.store))
+
+    def _fail(self, error: TailraceError) -> None:
+        metrics.WATCH_FAILURES.labels(self.name, _classify(error)).inc()
+        if str(error) != self.problem and not isinstance(error, Expired | Silent):
+            log.warning("watch interrupted", resource=self.name, error=str(error))
+        self.problem = str(error)
+        self._machine.failed(error)
+
+
+def _describe(state: State) -> str:
+    return {State.STREAMING: "streaming-list", State.LISTING: "list", State.WATCHING: "watch"}[state]
+
+
+def _classify(error: TailraceError) -> str:
+    match error:
+        case Expired():
+            return "expired"
+        case Silent():
+            return "silent"
+        case RateLimited():
+            return "limited"
+        case Denied():
+            return "denied"
+        case Terminal():
+            return "refused"
+        case _ if type(error) is TailraceError:
+            return "bug"
+        case _:
+            return "broken"

@@ -46,7 +46,9 @@ def _histogram(name: str, help: str, *labels: str) -> Histogram:
 
 # the queue
 QUEUE_DEPTH = _gauge("tailrace_queue_depth", "Keys that are ready and wait for a worker.", "controller")
-QUEUE_WAIT = _histogram("tailrace_queue_wait_seconds", "How long a ready key waited for a worker.", "controller")
+QUEUE_WAIT = _histogram(
+    "tailrace_queue_wait_seconds", "How long a ready key waited for a worker.", "controller"
+)
 QUEUE_RETRIES = _counter("tailrace_queue_retries_total", "Keys put back after a failure.", "controller")
 
 # reconciles
@@ -62,7 +64,10 @@ RECONCILES_RUNNING = _gauge("tailrace_reconciles_running", "Reconciles under way
 # watches
 WATCH_EVENTS = _counter("tailrace_watch_events_total", "Changes that a watch delivered.", "resource")
 WATCH_STARTS = _counter(
-    "tailrace_watch_starts_total", "Requests of a watch: streaming lists, list pages and watches.", "resource", "request"
+    "tailrace_watch_starts_total",
+    "Requests of a watch: streaming lists, list pages and watches.",
+    "resource",
+    "request",
 )
 WATCH_FAILURES = _counter(
     "tailrace_watch_failures_total",
@@ -71,7 +76,9 @@ WATCH_FAILURES = _counter(
     "failure",
 )
 WATCH_UNDECODABLE = _counter(
-    "tailrace_watch_undecodable_total", "Objects that were skipped because they could not be decoded.", "resource"
+    "tailrace_watch_undecodable_total",
+    "Objects that were skipped because they could not be decoded.",
+    "resource",
 )
 STORE_OBJECTS = _gauge("tailrace_store_objects", "Objects in a watch's store.", "resource")
 
@@ -98,12 +105,18 @@ CONTROL_PLANE_CALLS = _counter(
 CONTROL_PLANE_SECONDS = _histogram(
     "tailrace_control_plane_call_seconds", "Duration of calls to a control plane.", "method", "route"
 )
-DEVICES = _gauge("tailrace_devices", "Devices in the shared list of the control plane: online or offline.", "state")
+DEVICES = _gauge(
+    "tailrace_devices", "Devices in the shared list of the control plane: online or offline.", "state"
+)
 
 # the process
-LEADER = _gauge("tailrace_leader", "1 while this process holds the lease (or needs none), 0 while it stands by.")
+LEADER = _gauge(
+    "tailrace_leader", "1 while this process holds the lease (or needs none), 0 while it stands by."
+)
 EVENTS = _counter(
-    "tailrace_events_total", "Kubernetes Events by outcome: written, repeated, limited, dropped or failed.", "outcome"
+    "tailrace_events_total",
+    "Kubernetes Events by outcome: written, repeated, limited, dropped or failed.",
+    "outcome",
 )
 LOOP_LAG = _gauge("tailrace_loop_lag_seconds", "How late the event loop's last heartbeat was.")
 BUILD = _gauge("tailrace_build_info", "Always 1; the version is a label.", "version")

@@ -19,7 +19,8 @@ _SECRETS = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _SECRET_FIELD = re.compile(
-    r"auth[-_]?key$|api[-_]?key$|secret(?![-_]?name)|password|token$|^authorization$|private[-_]?key", re.IGNORECASE
+    r"auth[-_]?key$|api[-_]?key$|secret(?![-_]?name)|password|token$|^authorization$|private[-_]?key",
+    re.IGNORECASE,
 )
 
 

@@ -39,6 +39,7 @@ def build_statefulset(proxy: spec.ProxySpec) -> dict[str, Any]:
         metadata=metadata,
         spec=apps_v1.StatefulSetSpec(
             replicas=1,
+            podManagementPolicy="Parallel",  # ordered, a pod that never gets ready would block its own mending
             serviceName=proxy.name,
             selector=meta_v1.LabelSelector(matchLabels={names.APP: proxy.app}),
             template=core_v1.PodTemplateSpec(

@@ -1,5 +1,7 @@
-"""The engine: queue, controllers, manager, leader lease, events, health. It knows no kind.
+"""The engine: keys come from watches, wait in a queue, and are reconciled by workers, while one process leads.
 
-Belongs here: when something is worked on, by whom, and what happens after a failure. Does not belong here: what is
-done. Called by `app`, which puts controllers of `kinds` into a manager.
+Belongs here: queue, controller, manager, lease, Events, health. Does not belong here: any kind; what a reconcile
+means is a callable. Called by `app` and the kinds.
+
+Reading order: `manager` (who owns what), `controller` (one key's way), `queue` (when it is its turn).
 """

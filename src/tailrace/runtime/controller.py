@@ -1,138 +1,256 @@
-"""A controller: keys in, reconciles out. Workers take keys from a queue; what a reconcile raises says what follows.
+"""One kind's loop: keys from watches into the queue, a worker for each turn, and what each outcome means.
 
-| raised or returned        | what follows                                                       |
-| ------------------------- | ------------------------------------------------------------------ |
-| result without more       | settled: the key is forgotten                                      |
-| result with requeue_after | again after that time                                              |
-| Conflict, Expired         | read again now; after several in a row like Transient              |
-| Waiting                   | nothing: a watch will tell                                         |
-| RateLimited(after)        | again after that time                                              |
-| Terminal                  | nothing until the object changes (looked at again after ten minutes) |
-| Denied                    | again, slowly: rights and credentials are mended by people         |
-| Transient                 | again, with a growing delay                                        |
-| anything else             | a bug: counted, logged with its trace, again with a growing delay  |
+| a reconcile ends with            | then                                                              |
+| -------------------------------- | ----------------------------------------------------------------- |
+| a result                         | forgotten, or a turn after `requeue_after`                        |
+| `Waiting`                        | nothing: a watch brings the key back                              |
+| `Conflict`, `NotFound`, `Expired`| again at once, the next ones after growing pauses                 |
+| `RateLimited`                    | after the pause that was asked for                                |
+| `Transient`                      | after a growing pause                                             |
+| `Denied`                         | after a minute or more; somebody has to mend it                   |
+| `Terminal`                       | nothing until the object changes                                  |
+| anything else                    | a bug: counted, logged with its traceback, after a growing pause  |
+
+All but the first three are also handed to `on_error`, so that the kind can tell it on the object.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
-import structlog
-
-from tailrace import errors
 from tailrace.api.kube import Object
-from tailrace.kube.resource import Key
+from tailrace.errors import (
+    Bug,
+    Conflict,
+    Denied,
+    Expired,
+    NotFound,
+    RateLimited,
+    TailraceError,
+    Terminal,
+    Transient,
+    Waiting,
+)
+from tailrace.kube.resource import Key as Key
 from tailrace.kube.store import Event, Store
-from tailrace.observe import metrics
-from tailrace.runtime.queue import Queue
+from tailrace.observe import logs, metrics
+from tailrace.runtime.clock import Clock, SystemClock, wait_event
+from tailrace.runtime.queue import Backoff, Queue
 
-log = structlog.get_logger(__name__)
+log = logs.get_logger("runtime.controller")
 
-QUICK_CONFLICTS = 5
-DENIED_DELAY = 15.0
-TERMINAL_DELAY = 600.0
+DENIED_PAUSE = 60.0
+TURN_LIMIT = 300.0
+"""Seconds that one reconcile may take: what hangs longer is cut off and tried again."""
 
 
-class Outcome(Protocol):
-    """What a reconcile returns, as far as the engine reads it."""
+class Result(Protocol):
+    """How a reconcile ended: settled, or to be looked at again after some seconds."""
 
     @property
     def requeue_after(self) -> float | None: ...
 
-    @property
-    def waiting_on(self) -> str | None: ...
+
+async def ignore_error(key: Key, error: Exception) -> None:
+    """Tell nobody."""
 
 
 class Controller:
-    """`workers` keys are worked on at once; `bound` is how long one may take before it is cut off and tried again."""
+    """Reconciles keys, several at once, one turn of a key at a time.
+
+    Args:
+        name: short, for logs and metrics.
+        reconcile: brings the world of one key a step nearer to what is wanted.
+        on_error: tells a failure on the object; what it raises is only logged.
+    """
 
     def __init__(
         self,
         name: str,
-        reconcile: Callable[[Key], Awaitable[Outcome]],
+        reconcile: Callable[[Key], Awaitable[Result]],
         *,
         workers: int = 8,
-        bound: float = 300.0,
-        clock: Callable[[], float] = time.monotonic,
+        on_error: Callable[[Key, Exception], Awaitable[None]] = ignore_error,
+        backoff: Backoff | None = None,
+        clock: Clock | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
-        self.queue: Queue[Key] = Queue(now=clock, chance=chance)
-        self._reconcile = reconcile
+        self._reconcile, self._on_error = reconcile, on_error
         self._workers = workers
-        self._bound = bound
-        self._clock = clock
+        self._clock = clock if clock is not None else SystemClock()
+        self._chance = chance
+        self._queue: Queue[Key] = Queue(backoff=backoff if backoff is not None else Backoff(), chance=chance)
+        self._wake = asyncio.Event()
+        self._running: dict[Key, float] = {}  # since when
+        self._stopping = False
 
     def watch[T: Object](self, store: Store[T], mapper: Callable[[Event[T]], Iterable[Key]]) -> None:
-        """Have every change of a store mapped to the keys that it concerns."""
+        """Let changes in a store wake the keys that `mapper` names. It is pure and reads indexes, nothing else."""
 
-        def listen(event: Event[T]) -> None:
-            for key in mapper(event):
-                self.queue.add(key, slow=event.initial)
+        def on_event(event: Event[T]) -> None:
+            try:
+                for key in mapper(event):
+                    self.enqueue(key, low=event.initial)
+            except Exception:
+                metrics.RECONCILES.labels(self.name, "bug").inc()
+                log.exception("a mapper failed", controller=self.name, key=str(event.key))
 
-        store.on_event(listen)
+        store.on_event(on_event)
+
+    def enqueue(self, key: Key, *, low: bool = False) -> None:
+        """Give a key a turn; also for sources that are no store, such as the shared device list."""
+        self._queue.add(key, self._clock.monotonic(), low=low)
+        self._woken()
+
+    def enqueue_after(self, key: Key, seconds: float) -> None:
+        """Give a key a turn after some time, unless it gets one earlier."""
+        self._queue.add_after(key, seconds, self._clock.monotonic())
+        self._woken()
+
+    @property
+    def depth(self) -> int:
+        return self._queue.depth
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is ready and nothing runs; delayed keys do not count."""
+        return not self._queue.depth and not self._running
+
+    def longest_turn(self) -> float:
+        """For how many seconds the slowest reconcile under way has been running."""
+        return self._clock.monotonic() - min(self._running.values()) if self._running else 0.0
 
     async def run(self) -> None:
-        """Work until the queue is closed."""
-        async with asyncio.TaskGroup() as group:
-            for number in range(self._workers):
-                group.create_task(self._work(), name=f"{self.name}-{number}")
+        """Work until `stop`, which lets running reconciles end, or until cancelled, which does not."""
+        async with asyncio.TaskGroup() as turns:
+            while not self._stopping:
+                self._wake.clear()
+                self._start_turns(turns)
+                due = self._queue.next_due() if len(self._running) < self._workers else None
+                await wait_event(
+                    self._clock, self._wake, None if due is None else due - self._clock.monotonic()
+                )
 
-    async def _work(self) -> None:
-        while (key := await self.queue.get()) is not None:
-            metrics.QUEUE_DEPTH.labels(self.name).set(self.queue.depth)
-            with metrics.RECONCILES_RUNNING.labels(self.name).track_inprogress():
-                await self._work_on(key)
-            self.queue.done(key)
-            await asyncio.sleep(0)  # a reconcile that never awaits must not hold the loop
+    def stop(self) -> None:
+        """Start no more turns; `run` returns when those under way have ended."""
+        self._stopping = True
+        self._wake.set()
 
-    async def _work_on(self, key: Key) -> None:
-        began = self._clock()
-        try:
-            async with asyncio.timeout(self._bound):
-                result = await self._reconcile(key)
-        except Exception as error:  # noqa: BLE001 - one bad object never stops the queue
-            outcome = self._judge(key, error)
-        else:
-            self.queue.forget(key)
-            outcome = "waiting" if result.waiting_on else "settled"
-            if result.requeue_after is not None:
-                self.queue.add(key, delay=result.requeue_after)
-        seconds = self._clock() - began
-        metrics.RECONCILES.labels(self.name, outcome).inc()
-        metrics.RECONCILE_SECONDS.labels(self.name).observe(seconds)
+    def _start_turns(self, turns: asyncio.TaskGroup) -> None:
+        # A task for each turn: the loop breathes in between even if no reconcile ever waits.
+        while len(self._running) < self._workers:
+            now = self._clock.monotonic()
+            taken = self._queue.take(now)
+            if taken is None:
+                break
+            key, waited = taken
+            metrics.QUEUE_WAIT.labels(self.name).observe(waited)
+            self._running[key] = now
+            turns.create_task(self._turn(key), name=f"{self.name} {key}")
+        self._measure()
 
-    def _judge(self, key: Key, error: Exception) -> str:
-        """Put the key back as its failure asks for, log one line, and name the outcome."""
-        delay = self.queue.fail(key)
-        outcome = "bug"
-        match error:
-            case errors.Conflict() | errors.Expired():
-                outcome = "conflict"
-                delay = 0.0 if self.queue.failures(key) <= QUICK_CONFLICTS else delay
-            case errors.Waiting():
-                self.queue.forget(key)
-                return "waiting"
-            case errors.RateLimited(after=after):
-                outcome, delay = "limited", max(after, delay)
-            case errors.Terminal():
-                outcome, delay = "terminal", TERMINAL_DELAY
-            case errors.Denied():
-                outcome, delay = "denied", max(DENIED_DELAY, delay)
-            case errors.Transient() | TimeoutError():
-                outcome = "transient"
-            case _:
-                pass
-        self.queue.add(key, delay=delay)
-        metrics.QUEUE_RETRIES.labels(self.name).inc()
-        if outcome == "bug":
-            log.error("reconcile.bug", controller=self.name, key=str(key), exc_info=error)
-        elif outcome != "conflict":
-            log.warning(
-                "reconcile.failed", controller=self.name, key=str(key), outcome=outcome, error=str(error)
+    def _woken(self) -> None:
+        self._wake.set()
+        self._measure()
+
+    def _measure(self) -> None:
+        metrics.QUEUE_DEPTH.labels(self.name).set(self._queue.depth)
+        metrics.RECONCILES_RUNNING.labels(self.name).set(len(self._running))
+
+    async def _turn(self, key: Key) -> None:
+        started = self._clock.monotonic()
+        with logs.unit_of_work(controller=self.name, key=str(key)) as line:
+            try:
+                outcome = await self._attempt(key)
+            finally:
+                del self._running[key]
+                self._queue.done(key, self._clock.monotonic())
+                self._woken()
+            seconds = self._clock.monotonic() - started
+            metrics.RECONCILES.labels(self.name, outcome).inc()
+            metrics.RECONCILE_SECONDS.labels(self.name).observe(seconds)
+            # A turn in which nobody did or noted anything is not worth a line in production.
+            worth = "operations" in line or "error" in line
+            (log.info if worth else log.debug)(
+                "reconciled", outcome=outcome, seconds=round(seconds, 4), **line
             )
+
+    async def _attempt(self, key: Key) -> str:
+        """One reconcile and what follows from its end; gives the outcome's name."""
+        try:
+            async with asyncio.timeout(TURN_LIMIT):
+                result = await self._reconcile(key)
+        except TimeoutError:
+            return await self._failed(
+                key, Transient(f"The reconcile took longer than {TURN_LIMIT:.0f} seconds.")
+            )
+        except Exception as error:  # noqa: BLE001 - the boundary at which everything gets a name
+            return await self._failed(key, find_leaf(error))
+        self._queue.forget(key)
+        if result.requeue_after is None:
+            return "settled"
+        self._queue.add_after(key, result.requeue_after, self._clock.monotonic())
+        return "requeued"
+
+    async def _failed(self, key: Key, error: Exception) -> str:
+        logs.annotate(error=str(error) if isinstance(error, TailraceError) else type(error).__name__)
+        match error:
+            case Waiting():
+                logs.annotate(waiting_on=error.on)
+                self._queue.forget(key)
+                return "waiting"
+            case Conflict() | NotFound() | Expired():
+                self._again(key, at_once=self._queue.failures(key) == 0)
+                return "conflict"
+            case RateLimited():
+                self._again(key, at_least=error.after * (1 + self._chance() / 5))
+                outcome = "limited"
+            case Transient():
+                self._again(key)
+                outcome = "transient"
+            case Denied():
+                self._again(key, at_least=DENIED_PAUSE * (1 + self._chance()))
+                outcome = "denied"
+            case Terminal():
+                self._queue.forget(key)
+                outcome = "terminal"
+            case _:
+                self._again(key)
+                outcome = "bug"
+                log.error("a fault of ours", controller=self.name, key=str(key), exc_info=error)
+        await self._tell(key, error if isinstance(error, TailraceError) else _as_bug(error))
         return outcome
+
+    def _again(self, key: Key, *, at_least: float = 0.0, at_once: bool = False) -> None:
+        metrics.QUEUE_RETRIES.labels(self.name).inc()
+        now = self._clock.monotonic()
+        self._queue.retry(key, now, at_least=at_least)
+        if at_once:
+            self._queue.add(key, now)
+
+    async def _tell(self, key: Key, error: TailraceError) -> None:
+        try:
+            async with asyncio.timeout(TURN_LIMIT):
+                await self._on_error(key, error)
+        except TailraceError as problem:
+            logs.annotate(untold=str(problem))
+        except Exception:
+            log.exception("a failure could not be told on its object", controller=self.name, key=str(key))
+
+
+def _as_bug(error: Exception) -> Bug:
+    bug = Bug(f"A fault of Tailrace itself ({type(error).__name__}); its log has the details.")
+    bug.__cause__ = error
+    return bug
+
+
+def find_leaf(error: Exception) -> Exception:
+    """The error that decides, out of what concurrent operations raised together: a bug before all, else the first."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    leaves = [find_leaf(inner) for inner in error.exceptions]
+    return next((leaf for leaf in leaves if not isinstance(leaf, TailraceError)), leaves[0])

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import uvicorn
 from starlette.applications import Starlette
@@ -28,6 +29,15 @@ type Check = Callable[[], str]
 """Returns what is wrong, or an empty string."""
 
 
+class Turning(Protocol):
+    """What a watch shows of itself."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def last_turn(self) -> float: ...
+
+
 @dataclass(slots=True)
 class Health:
     """What the checks look at. `beat` runs as a task."""
@@ -35,7 +45,7 @@ class Health:
     clock: Callable[[], float] = time.monotonic
     ready: dict[str, Check] = field(default_factory=dict)
     _beaten: float = 0.0
-    _heard: dict[str, float] = field(default_factory=dict)
+    _watches: list[Turning] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._beaten = self.clock()
@@ -47,19 +57,19 @@ class Health:
             await asyncio.sleep(BEAT)
             metrics.LOOP_LAG.set(max(0.0, self.clock() - self._beaten - BEAT))
 
-    def heard(self, resource: str, problem: str) -> None:
-        """A watch gave a sign of life (or, with a problem, did not)."""
-        if not problem:
-            self._heard[resource] = self.clock()
+    def watch(self, watch: Turning) -> None:
+        """Look at this watch too. Its turns count, not its luck: an API server that is away for an hour makes nobody
+        dead, a watch that neither hears nor asks any more does."""
+        self._watches.append(watch)
 
     def check_alive(self) -> dict[str, str]:
         """Problems by check; empty strings where there is none."""
         now = self.clock()
         late = now - self._beaten
         found = {"loop": f"the event loop has not turned for {late:.0f} s" if late > LATE else ""}
-        for resource, at in sorted(self._heard.items()):
-            quiet = now - at
-            found[f"watch {resource}"] = f"nothing heard for {quiet:.0f} s" if quiet > QUIET else ""
+        for watch in self._watches:
+            quiet = now - watch.last_turn
+            found[f"watch {watch.name}"] = f"no turn for {quiet:.0f} s" if quiet > QUIET else ""
         return found
 
     def check_ready(self) -> dict[str, str]:

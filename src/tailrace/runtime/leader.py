@@ -1,37 +1,38 @@
-"""One leader by a Lease, as client-go elects it: GET, then PUT with the resourceVersion that was read.
+"""Who may act: a lease in the cluster that one process holds and renews.
 
-A holder is alive as long as its record keeps changing, judged by our own clock from when we saw the change: clocks of
-different machines are never compared. Who cannot renew for `renew_deadline`, which is shorter than the lease, stops
-leading before anybody else may begin.
+The rules are those of client-go's leader election, so that its tools and habits fit: a candidate waits until the
+holder's record has not changed for a whole lease duration *on its own clock* (clocks of other machines are never
+compared); the holder gives up when it could not renew within the renew deadline, which is shorter, so that two never
+act at once; a clean stop gives the lease away, so that a standby need not wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-import structlog
-
-from tailrace import errors
 from tailrace.api.kube import Base, Object
+from tailrace.errors import Conflict, NotFound, TailraceError, Transient
 from tailrace.kube.client import Kube
 from tailrace.kube.resource import Resource
-from tailrace.observe import metrics
+from tailrace.observe import logs
+from tailrace.runtime.clock import Clock, SystemClock
 
-log = structlog.get_logger(__name__)
+log = logs.get_logger("runtime.leader")
 
 
 class LeaseSpec(Base, frozen=True, kw_only=True):
+    """Times stay text: a micro time needs all six digits, which a decoded one would not keep."""
+
     holderIdentity: str | None = None
     leaseDurationSeconds: int | None = None
     acquireTime: str | None = None
     renewTime: str | None = None
-    leaseTransitions: int | None = None
+    leaseTransitions: int = 0
 
 
 class Lease(Object, frozen=True, kw_only=True):
@@ -41,125 +42,181 @@ class Lease(Object, frozen=True, kw_only=True):
 LEASES = Resource(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease", type=Lease)
 
 
-class LostLease(errors.TailraceError):
-    """Another process may lead now: end at once."""
+class LeaseLost(Transient):
+    """The lease could not be renewed in time, or somebody else holds it: this process must not act any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """Seconds, with client-go's defaults."""
+class Terms:
+    """Seconds. `renew_deadline` lies between `retry` and `duration`."""
 
     duration: float = 15.0
     renew_deadline: float = 10.0
     retry: float = 2.0
 
 
-@dataclass(slots=True)
-class Leader:
-    """One candidate."""
+class Elector:
+    """One candidate for the lease `name` in `namespace`; `identity` is unique to the process."""
 
-    cluster: Kube
-    namespace: str
-    identity: str
-    name: str = "tailrace"
-    timing: Timing = field(default_factory=Timing)
-    clock: Callable[[], float] = time.monotonic
-    chance: Callable[[], float] = random.random
-    _seen: LeaseSpec | None = None
-    _seen_at: float = 0.0
-    _held: Lease | None = None
+    def __init__(
+        self,
+        kube: Kube,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        terms: Terms | None = None,
+        clock: Clock | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._kube, self._namespace, self._name, self._identity = kube, namespace, name, identity
+        self._terms = terms if terms is not None else Terms()
+        self._clock = clock if clock is not None else SystemClock()
+        self._chance = chance
+        self._seen: Lease | None = None
+        self._seen_at = 0.0
+        self.leading = False
+
+    @property
+    def holder(self) -> str:
+        """Who was last seen holding the lease, "" when nobody was."""
+        return (self._seen.spec.holderIdentity or "") if self._seen is not None else ""
 
     async def acquire(self) -> None:
-        """Wait until we lead."""
+        """Wait until the lease is ours."""
         while True:
             try:
-                if await self.attempt():
-                    metrics.LEADER.set(1)
-                    log.info("leader.acquired", identity=self.identity)
-                    return
-            except errors.TailraceError as error:
-                log.warning("leader.failed", error=str(error))
-            await asyncio.sleep(self.timing.retry * (1 + self.chance() * 0.2))
+                if await self._try():
+                    break
+            except TailraceError as error:
+                log.warning("the lease cannot be read or written", lease=self._name, error=str(error))
+            await self._clock.sleep(self._terms.retry * (1 + 0.2 * self._chance()))
+        self.leading = True
+        log.info("leading", lease=self._name, identity=self._identity)
 
-    async def keep(self) -> None:
-        """Renew for ever.
+    async def hold(self) -> None:
+        """Renew until cancelled.
 
         Raises:
-            LostLease: somebody else holds it, or it could not be renewed in time.
+            LeaseLost: the deadline passed, or another holds it.
         """
-        renewed = self.clock()
-        while True:
-            await asyncio.sleep(self.timing.retry)
-            problem = ""
-            try:
-                async with asyncio.timeout(max(0.1, self.timing.renew_deadline - (self.clock() - renewed))):
-                    if await self.attempt():
-                        renewed = self.clock()
-                        continue
-            except errors.TailraceError as error:
-                problem = str(error)
-            except TimeoutError:
-                problem = "the API server did not answer in time"
-            else:
-                metrics.LEADER.set(0)
-                raise LostLease("another process holds the lease")
-            if self.clock() - renewed >= self.timing.renew_deadline:
-                metrics.LEADER.set(0)
-                raise LostLease(f"the lease could not be renewed in time: {problem}")
-
-    async def attempt(self) -> bool:
-        """Take or renew the lease if that is allowed; True when we hold it afterwards."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        renewed = self._clock.monotonic()
         try:
-            lease = await self.cluster.get(LEASES, self.name, self.namespace)
-        except errors.NotFound:
-            return await self._write(None, self._record(now, acquired=now, transitions=0))
-        if lease.spec != self._seen:
-            self._seen, self._seen_at = lease.spec, self.clock()
-        holder = lease.spec.holderIdentity or ""
-        if holder == self.identity:
-            transitions = lease.spec.leaseTransitions or 0
-            return await self._write(lease, self._record(now, lease.spec.acquireTime or now, transitions))
-        duration = float(lease.spec.leaseDurationSeconds or self.timing.duration)
-        if holder and self.clock() - self._seen_at < duration:
-            return False
-        return await self._write(lease, self._record(now, now, (lease.spec.leaseTransitions or 0) + 1))
+            while True:
+                await self._clock.sleep(self._terms.retry)
+                deadline = renewed + self._terms.renew_deadline
+                renewed = await self._renew(renewed, deadline)
+        finally:
+            self.leading = False
 
     async def release(self) -> None:
-        """Give the lease back on a clean stop, so that a standby need not wait for its end."""
-        if self._held is None:
+        """Give the lease away, if we hold it; failing to is no harm, it then runs out."""
+        self.leading = False
+        if self._seen is None or self.holder != self._identity:
             return
-        record = {**self._record("", "", self._held.spec.leaseTransitions or 0), "holderIdentity": ""}
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        record |= {"renewTime": now, "acquireTime": now, "leaseDurationSeconds": 1}
         try:
-            async with asyncio.timeout(2):
-                await self._write(self._held, record)
-        except (errors.TailraceError, TimeoutError):
-            return  # it runs out by itself
-        finally:
-            metrics.LEADER.set(0)
+            await self._write(self._seen, holder="", duration=1)
+        except TailraceError as error:
+            log.warning("the lease could not be released", lease=self._name, error=str(error))
 
-    def _record(self, now: str, acquired: str, transitions: int) -> dict[str, Any]:
-        return {
-            "holderIdentity": self.identity,
-            "leaseDurationSeconds": max(1, round(self.timing.duration)),
-            "acquireTime": acquired,
-            "renewTime": now,
-            "leaseTransitions": transitions,
-        }
-
-    async def _write(self, lease: Lease | None, record: dict[str, Any]) -> bool:
-        """Write the record over `lease`, or as a new one; False when somebody was quicker."""
-        meta = {"name": self.name, "namespace": self.namespace}
+    async def _renew(self, renewed: float, deadline: float) -> float:
+        """One renewal; gives the time that counts as the last one."""
+        started = self._clock.monotonic()
         try:
-            if lease is None:
-                self._held = await self.cluster.create(LEASES, {"metadata": meta, "spec": record})
-            else:
-                meta["resourceVersion"] = lease.metadata.resourceVersion
-                self._held = await self.cluster.replace(LEASES, {"metadata": meta, "spec": record})
-        except errors.Conflict:
-            self._held = None
+            ours = await _within(self._clock, deadline - started, self._try())
+        except TailraceError as error:
+            log.warning("the lease could not be renewed", lease=self._name, error=str(error))
+            ours = None
+        if ours is False:
+            raise LeaseLost(f"The lease {self._name} is held by {self.holder}.")
+        if ours:
+            return started  # when we asked, not when the answer came: the others count from the write
+        if self._clock.monotonic() >= deadline:
+            raise LeaseLost(f"The lease {self._name} could not be renewed in time.")
+        return renewed
+
+    async def _try(self) -> bool:
+        """Take or renew the lease. False: another holds it."""
+        try:
+            lease = await self._kube.get(LEASES, self._name, self._namespace)
+        except NotFound:
+            return await self._create()
+        self._observe(lease)
+        if lease.spec.holderIdentity not in (None, "", self._identity) and not self._ran_out(lease):
             return False
-        self._seen, self._seen_at = self._held.spec, self.clock()
+        try:
+            await self._write(lease, holder=self._identity, duration=round(self._terms.duration))
+        except Conflict:
+            if lease.spec.holderIdentity == self._identity:
+                raise  # somebody touched it, for example to label it: read again at the next turn
+            return False
         return True
+
+    def _observe(self, lease: Lease) -> None:
+        if self._seen is None or self._seen.spec != lease.spec:
+            self._seen_at = self._clock.monotonic()
+        self._seen = lease
+
+    def _ran_out(self, lease: Lease) -> bool:
+        duration = lease.spec.leaseDurationSeconds or self._terms.duration
+        return self._clock.monotonic() >= self._seen_at + duration
+
+    async def _create(self) -> bool:
+        now = micro_time(self._clock.now())
+        spec = {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": round(self._terms.duration),
+            "acquireTime": now,
+            "renewTime": now,
+            "leaseTransitions": 0,
+        }
+        metadata = {"name": self._name, "namespace": self._namespace}
+        try:
+            self._observe(await self._kube.create(LEASES, {"metadata": metadata, "spec": spec}))
+        except Conflict:
+            return False
+        return True
+
+    async def _write(self, lease: Lease, *, holder: str, duration: int) -> None:
+        now = micro_time(self._clock.now())
+        ours_already = lease.spec.holderIdentity == holder
+        spec = {
+            "holderIdentity": holder,
+            "leaseDurationSeconds": duration,
+            "acquireTime": (lease.spec.acquireTime or now) if ours_already else now,
+            "renewTime": now,
+            "leaseTransitions": lease.spec.leaseTransitions + (0 if ours_already or not holder else 1),
+        }
+        self._observe(await self._kube.replace(LEASES, {"metadata": _keep(lease), "spec": spec}))
+
+
+def _keep(lease: Lease) -> dict[str, Any]:
+    """What a PUT must repeat so that nobody's labels are lost; the version makes it a conditional write."""
+    meta = lease.metadata
+    return {
+        "name": meta.name,
+        "namespace": meta.namespace,
+        "resourceVersion": meta.resourceVersion,
+        "labels": meta.labels,
+        "annotations": meta.annotations,
+        "ownerReferences": meta.ownerReferences,
+        "finalizers": meta.finalizers,
+    }
+
+
+def micro_time(moment: datetime) -> str:
+    """Kubernetes' MicroTime: always six digits; the API server refuses fewer."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+async def _within[R](clock: Clock, seconds: float, work: Coroutine[Any, Any, R]) -> R | None:
+    """The result of `work`, or None when the time ran out first."""
+    task = asyncio.ensure_future(work)
+    alarm = asyncio.ensure_future(clock.sleep(max(seconds, 0.0)))
+    try:
+        await asyncio.wait((task, alarm), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for each in (task, alarm):
+            each.cancel()
+        await asyncio.gather(task, alarm, return_exceptions=True)

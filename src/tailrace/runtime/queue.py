@@ -1,155 +1,139 @@
-"""The queue of keys: each waits once, is worked on once at a time, and comes back if it got dirty meanwhile.
+"""When each key has its turn. Pure: time and chance are arguments, nothing here waits.
 
-    idle ──add──► waiting ──time──► ready ──get──► running ──done──► idle
-                     ▲  add: the earlier time wins    │ add: dirty
-                     └──────────── done, when dirty ──┘
+A key is in at most one of these, apart from a delay that may run beside:
 
-Failures of a key make its own delay grow and nobody else's. Keys of a first list are less urgent than a change that
-somebody just made: there are two lanes, and of five turns the slow one gets at least one, so that neither starves.
-Time is an argument; the class itself never looks at a clock, and never awaits but in `get`.
+| where      | how it gets there                         | how it leaves                                 |
+| ---------- | ----------------------------------------- | --------------------------------------------- |
+| ready      | `add`, or a delay that ran out            | `take`, first come first served per priority  |
+| processing | `take`                                    | `done`: to ready if dirty, else out           |
+| dirty      | `add` or a delay that ran out, processing | `done`                                        |
+| delayed    | `add_after`, `retry`; the earliest wins   | ran out, `add`, or `take` (its run decides anew) |
 """
 
 from __future__ import annotations
 
-import asyncio
 import heapq
-import itertools
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-
-FIRST_DELAY, LONGEST_DELAY = 0.005, 300.0
-SLOW_TURN = 5
+from dataclasses import dataclass
 
 
-@dataclass(slots=True)
-class Entry:
-    """What is known of one key."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """Pause before attempt n+1: `first` x 2^n up to `longest`, of which the upper half is chance. Seconds."""
 
-    due: float | None = None  # waiting until then
-    ready_since: float | None = None
-    running: bool = False
-    dirty_at: float | None = None  # to be waited for once it is done
-    failures: int = 0
-    slow: bool = False
+    first: float = 0.005
+    longest: float = 300.0
+
+    def pause(self, failures: int, chance: float) -> float:
+        return min(self.first * 2.0 ** min(failures, 60), self.longest) * (0.5 + chance / 2)
 
 
-@dataclass(slots=True)
+LOW_TURN = 4
+"""Each fourth turn goes to the low priority while both wait, so that neither starves."""
+
+
 class Queue[K: Hashable]:
-    """`now` gives monotonic seconds, `chance` numbers in [0, 1)."""
+    """Keys and their turns. Low priority is for first lists and resyncs; somebody may be waiting for the others."""
 
-    now: Callable[[], float]
-    chance: Callable[[], float]
-    _entries: dict[K, Entry] = field(default_factory=dict)
-    _waiting: list[tuple[float, int, K]] = field(default_factory=list)
-    _lanes: tuple[deque[K], deque[K]] = field(default_factory=lambda: (deque(), deque()))
-    _turn: int = 0
-    _count: itertools.count[int] = field(default_factory=itertools.count)
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _closed: bool = False
-
-    def add(self, key: K, *, delay: float = 0.0, slow: bool = False) -> None:
-        """Have the key worked on after `delay` seconds; of several wishes the earliest counts."""
-        entry = self._entries.setdefault(key, Entry(slow=slow))
-        due = self.now() + delay
-        entry.slow = entry.slow and slow
-        if entry.running:
-            entry.dirty_at = due if entry.dirty_at is None else min(entry.dirty_at, due)
-            return
-        if entry.ready_since is not None or (entry.due is not None and entry.due <= due):
-            return
-        if delay <= 0:
-            self._make_ready(key, entry)
-        else:
-            entry.due = due
-            heapq.heappush(self._waiting, (due, next(self._count), key))
-        self._wake.set()
-
-    def fail(self, key: K) -> float:
-        """Count a failure and give the delay until the next try, jittered downwards by up to a half."""
-        entry = self._entries.setdefault(key, Entry())
-        delay = min(FIRST_DELAY * 2.0 ** min(entry.failures, 30), LONGEST_DELAY)
-        entry.failures += 1
-        return delay * (1 - self.chance() / 2)
-
-    def forget(self, key: K) -> None:
-        """The key did well: its next failure is a first one again."""
-        if key in self._entries:
-            self._entries[key].failures = 0
-
-    def failures(self, key: K) -> int:
-        return self._entries[key].failures if key in self._entries else 0
-
-    def done(self, key: K) -> None:
-        """The work on the key has ended."""
-        entry = self._entries[key]
-        entry.running = False
-        due, entry.dirty_at = entry.dirty_at, None
-        if due is not None:
-            self.add(key, delay=max(0.0, due - self.now()), slow=False)
-        elif not entry.failures:
-            del self._entries[key]
-
-    def take(self) -> K | None:
-        """The next key that is ready, or None. It counts as running until `done`."""
-        self._promote()
-        quick, slow = self._lanes
-        if not quick and not slow:
-            return None
-        self._turn = (self._turn + 1) % SLOW_TURN
-        lane = slow if slow and (not quick or self._turn == 0) else quick
-        key = lane.popleft()
-        entry = self._entries[key]
-        entry.ready_since, entry.running = None, True
-        return key
-
-    def pause(self) -> float | None:
-        """Seconds until the next waiting key is due; None when nothing waits."""
-        while self._waiting:
-            due, _, key = self._waiting[0]
-            entry = self._entries.get(key)
-            if entry is not None and entry.due == due:
-                return max(0.0, due - self.now())
-            heapq.heappop(self._waiting)
-        return None
-
-    async def get(self) -> K | None:
-        """Wait for the next ready key; None once the queue is closed."""
-        while not self._closed:
-            key = self.take()
-            if key is not None:
-                return key
-            self._wake.clear()
-            try:
-                await asyncio.wait_for(self._wake.wait(), self.pause())
-            except TimeoutError:
-                continue
-        return None
-
-    def close(self) -> None:
-        """No key is handed out any more; whoever waits in `get` gets None."""
-        self._closed = True
-        self._wake.set()
+    def __init__(self, *, backoff: Backoff, chance: Callable[[], float]) -> None:
+        self._backoff, self._chance = backoff, chance
+        self._high: deque[K] = deque()
+        self._low: deque[K] = deque()
+        self._ready: dict[K, float] = {}  # since when
+        self._is_low: set[K] = set()
+        self._processing: set[K] = set()
+        self._dirty: set[K] = set()
+        self._due: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []  # entries that `_due` does not confirm are stale
+        self._pushed = 0
+        self._turn = 0
+        self._failures: dict[K, int] = {}
 
     @property
     def depth(self) -> int:
-        """Keys that are ready."""
-        return len(self._lanes[0]) + len(self._lanes[1])
+        """How many keys are ready."""
+        return len(self._ready)
 
-    @property
-    def idle(self) -> bool:
-        """Nothing is ready, waiting or running."""
-        return not any(
-            e.running or e.ready_since is not None or e.due is not None for e in self._entries.values()
-        )
+    def oldest(self, now: float) -> float:
+        """For how many seconds the oldest ready key has waited."""
+        return now - min(self._ready.values()) if self._ready else 0.0
 
-    def _make_ready(self, key: K, entry: Entry) -> None:
-        entry.due, entry.ready_since = None, self.now()
-        self._lanes[1 if entry.slow else 0].append(key)
+    def add(self, key: K, now: float, *, low: bool = False) -> None:
+        """The key wants a turn. One that waits at low priority is raised by a high `add`."""
+        if key in self._processing:
+            self._dirty.add(key)
+        elif key not in self._ready:
+            self._due.pop(key, None)
+            self._ready[key] = now
+            if low:
+                self._is_low.add(key)
+            (self._low if low else self._high).append(key)
+        elif key in self._is_low and not low:
+            self._is_low.discard(key)  # its place in the low line is stale from here on
+            self._high.append(key)
 
-    def _promote(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self.now():
-            due, _, key = heapq.heappop(self._waiting)
-            entry = self._entries.get(key)
-            if entry is not None and entry.due == due:
-                self._make_ready(key, entry)
+    def add_after(self, key: K, delay: float, now: float) -> None:
+        """The key wants a turn in `delay` seconds; an earlier one that is already sure wins."""
+        if delay <= 0:
+            self.add(key, now)
+        elif key not in self._ready and now + delay < self._due.get(key, float("inf")):
+            self._due[key] = now + delay
+            self._pushed += 1
+            heapq.heappush(self._heap, (now + delay, self._pushed, key))
+
+    def retry(self, key: K, now: float, *, at_least: float = 0.0) -> float:
+        """The key failed: back off, longer each time in a row. Gives the pause in seconds."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        pause = max(self._backoff.pause(failures, self._chance()), at_least)
+        self.add_after(key, pause, now)
+        return pause
+
+    def forget(self, key: K) -> None:
+        """The key succeeded: the next failure is the first."""
+        self._failures.pop(key, None)
+
+    def failures(self, key: K) -> int:
+        """How often the key has failed in a row."""
+        return self._failures.get(key, 0)
+
+    def take(self, now: float) -> tuple[K, float] | None:
+        """The key whose turn it is and how long it waited, or None. `done` must follow."""
+        self._wake(now)
+        key = self._pop()
+        if key is None:
+            return None
+        waited = now - self._ready.pop(key)
+        self._is_low.discard(key)
+        self._due.pop(key, None)
+        self._processing.add(key)
+        return key, waited
+
+    def done(self, key: K, now: float) -> None:
+        """The key's turn is over; if it got dirty meanwhile it is ready again."""
+        self._processing.discard(key)
+        if key in self._dirty:
+            self._dirty.discard(key)
+            self.add(key, now)
+
+    def next_due(self) -> float | None:
+        """When the earliest delay runs out, None when nothing is delayed."""
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def _wake(self, now: float) -> None:
+        while (due := self.next_due()) is not None and due <= now:
+            key = heapq.heappop(self._heap)[2]
+            del self._due[key]
+            self.add(key, now)
+
+    def _pop(self) -> K | None:
+        while self._low and self._low[0] not in self._is_low:
+            self._low.popleft()
+        if not self._high and not self._low:
+            return None
+        self._turn += 1
+        low = not self._high or (bool(self._low) and self._turn % LOW_TURN == 0)
+        return (self._low if low else self._high).popleft()

@@ -14,7 +14,6 @@ from tailrace.kube.watch import Watch
 from tailrace.plan import ops
 from tailrace.plan.executor import Executor
 from tailrace.runtime.controller import Controller
-from tailrace.runtime.health import Health
 
 
 @dataclass(slots=True)
@@ -22,7 +21,7 @@ class Orphans:
     """The room: one store, one key."""
 
     executor: Executor
-    store: Store[kube.ConfigMap] = field(default_factory=lambda: Store(resources.CONFIG_MAPS))
+    store: Store[kube.ConfigMap] = field(default_factory=lambda: Store("orphans"))
     controller: Controller = field(init=False)
 
     def __post_init__(self) -> None:
@@ -31,9 +30,9 @@ class Orphans:
             self.store, lambda event: [Key(event.obj.metadata.namespace, event.obj.metadata.name)]
         )
 
-    def build_watch(self, cluster: Kube, namespace: str, health: Health) -> Watch[kube.ConfigMap]:
+    def build_watch(self, cluster: Kube, namespace: str) -> Watch[kube.ConfigMap]:
         fields = f"metadata.name={names.ORPHANS}"
-        return Watch(cluster, self.store, namespace=namespace, fields=fields, heard=health.heard)
+        return Watch(cluster, resources.CONFIG_MAPS, self.store, namespace=namespace, fields=fields)
 
     async def reconcile(self, key: Key) -> ops.Result:
         return await self.executor.run(decide.decide(self.store.get(*key)))

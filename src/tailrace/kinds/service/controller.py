@@ -14,26 +14,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import structlog
-
 from tailrace import errors
 from tailrace.api import kube, names
 from tailrace.kinds.service import admission, decide, failure, request
 from tailrace.kinds.service.inputs import Admission, Children, Inputs, Install, Tailnet
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
-from tailrace.kube.resource import Key
+from tailrace.kube.resource import Key, Resource
 from tailrace.kube.store import Event, Store
 from tailrace.kube.watch import Watch
+from tailrace.observe import logs
 from tailrace.plan import ops
 from tailrace.plan.executor import Executor
 from tailrace.proxy import names as proxy_names
 from tailrace.proxy import secret
 from tailrace.runtime.controller import Controller
-from tailrace.runtime.health import Health
 from tailrace.tailnet import devices, port
 
-log = structlog.get_logger(__name__)
+log = logs.get_logger("kinds.service")
 
 BY_HOSTNAME = "hostname"
 BY_DEVICE = "device"
@@ -48,15 +46,15 @@ CHILDREN = f"{names.MANAGED}=true,{names.PARENT_TYPE}=svc"
 class Stores:
     """What this room watches."""
 
-    services: Store[kube.Service] = field(default_factory=lambda: Store(resources.SERVICES))
-    secrets: Store[kube.ProxySecret] = field(default_factory=lambda: Store(resources.SECRETS))
-    statefulsets: Store[kube.StatefulSet] = field(default_factory=lambda: Store(resources.STATEFUL_SETS))
-    accounts: Store[kube.ServiceAccount] = field(default_factory=lambda: Store(resources.SERVICE_ACCOUNTS))
-    roles: Store[kube.Role] = field(default_factory=lambda: Store(resources.ROLES))
-    bindings: Store[kube.RoleBinding] = field(default_factory=lambda: Store(resources.ROLE_BINDINGS))
-    pods: Store[kube.Pod] = field(default_factory=lambda: Store(resources.PODS))
-    slices: Store[kube.EndpointSlice] = field(default_factory=lambda: Store(resources.ENDPOINT_SLICES))
-    namespaces: Store[kube.Namespace] = field(default_factory=lambda: Store(resources.NAMESPACES))
+    services: Store[kube.Service] = field(default_factory=lambda: Store("services"))
+    secrets: Store[kube.ProxySecret] = field(default_factory=lambda: Store("secrets"))
+    statefulsets: Store[kube.StatefulSet] = field(default_factory=lambda: Store("statefulsets"))
+    accounts: Store[kube.ServiceAccount] = field(default_factory=lambda: Store("accounts"))
+    roles: Store[kube.Role] = field(default_factory=lambda: Store("roles"))
+    bindings: Store[kube.RoleBinding] = field(default_factory=lambda: Store("bindings"))
+    pods: Store[kube.Pod] = field(default_factory=lambda: Store("pods"))
+    slices: Store[kube.EndpointSlice] = field(default_factory=lambda: Store("slices"))
+    namespaces: Store[kube.Namespace] = field(default_factory=lambda: Store("namespaces"))
 
     @property
     def children(self) -> tuple[Store[Any], ...]:
@@ -83,23 +81,23 @@ class Stores:
                 pass
 
 
-def build_watches(stores: Stores, cluster: Kube, namespace: str, health: Health) -> list[Watch[Any]]:
+def build_watches(stores: Stores, cluster: Kube, namespace: str) -> list[Watch[Any]]:
     """Services and their endpoints everywhere; of everything else only our own, in our own namespace."""
 
-    def own[T: kube.Object](store: Store[T]) -> Watch[T]:
-        return Watch(cluster, store, namespace=namespace, labels=CHILDREN, heard=health.heard)
+    def own[T: kube.Object](resource: Resource[T], store: Store[T]) -> Watch[T]:
+        return Watch(cluster, resource, store, namespace=namespace, labels=CHILDREN)
 
     fields = f"metadata.name={namespace}"
     return [
-        Watch(cluster, stores.services, heard=health.heard),
-        Watch(cluster, stores.slices, heard=health.heard, labels=names.SERVICE_NAME),
-        Watch(cluster, stores.namespaces, fields=fields, heard=health.heard),
-        own(stores.secrets),
-        own(stores.statefulsets),
-        own(stores.accounts),
-        own(stores.roles),
-        own(stores.bindings),
-        own(stores.pods),
+        Watch(cluster, resources.SERVICES, stores.services),
+        Watch(cluster, resources.ENDPOINT_SLICES, stores.slices, labels=names.SERVICE_NAME),
+        Watch(cluster, resources.NAMESPACES, stores.namespaces, fields=fields),
+        own(resources.SECRETS, stores.secrets),
+        own(resources.STATEFUL_SETS, stores.statefulsets),
+        own(resources.SERVICE_ACCOUNTS, stores.accounts),
+        own(resources.ROLES, stores.roles),
+        own(resources.ROLE_BINDINGS, stores.bindings),
+        own(resources.PODS, stores.pods),
     ]
 
 
@@ -121,29 +119,15 @@ class Services:
         stores, defaults = self.stores, self.install.defaults
         stores.services.add_index(BY_HOSTNAME, lambda s: index_hostname(s, defaults))
         stores.secrets.add_index(BY_DEVICE, index_device)
-        for store in (
-            stores.secrets,
-            stores.statefulsets,
-            stores.accounts,
-            stores.roles,
-            stores.bindings,
-            stores.pods,
-        ):
+        for store in stores.children:
             store.add_index(BY_PARENT, index_parent)
         stores.slices.add_index(BY_SERVICE, index_service)
         self.controller = Controller("service", self.reconcile, workers=self.workers)
         self.controller.watch(stores.services, self.map_service)
-        for store in (
-            stores.secrets,
-            stores.statefulsets,
-            stores.accounts,
-            stores.roles,
-            stores.bindings,
-            stores.pods,
-        ):
+        for store in stores.children:
             self.controller.watch(store, self.map_child)
         self.controller.watch(stores.slices, self.map_slice)
-        self.controller.watch(stores.namespaces, lambda event: self.list_exposed())
+        self.controller.watch(stores.namespaces, self.map_namespace)
         self.devices.subscribe(self.note_devices)
 
     # --- from events to keys -----------------------------------------------------------------------------------
@@ -158,7 +142,7 @@ class Services:
             for rival in self.stores.services.by_index(BY_HOSTNAME, hostname):
                 yield key_of(rival)
 
-    def map_child[T: kube.Object](self, event: Event[T]) -> Iterable[Key]:
+    def map_child(self, event: Event[Any]) -> Iterable[Key]:
         for value in index_parent(event.obj):
             namespace, _, label = value.partition("/")
             name = self.find_parent(namespace, label)
@@ -182,7 +166,8 @@ class Services:
             if service is not None and request.is_exposed(service, self.install.defaults):
                 yield key_of(service)
 
-    def list_exposed(self) -> Iterable[Key]:
+    def map_namespace(self, event: Event[kube.Namespace]) -> Iterable[Key]:
+        """The proxies' namespace changed its labels: every mode is judged again."""
         return [
             key_of(s) for s in self.stores.services.list() if request.is_exposed(s, self.install.defaults)
         ]
@@ -194,11 +179,11 @@ class Services:
         for device in changed:
             for found in self.stores.secrets.by_index(BY_DEVICE, device):
                 for key in self.map_child(Event(old=None, new=found)):
-                    self.controller.queue.add(key)
+                    self.controller.enqueue(key)
             known = snapshot.by_id.get(device)
             if known is not None:
                 for service in self.stores.services.by_index(BY_HOSTNAME, known.name.lower()):
-                    self.controller.queue.add(key_of(service))
+                    self.controller.enqueue(key_of(service))
 
     # --- reconcile ---------------------------------------------------------------------------------------------
 

@@ -464,8 +464,10 @@ def decide_touch(w: World) -> ops.Op | None:
     ):
         return None
     changed_at = read_time(since)
-    if changed_at is None or pod.metadata.creationTimestamp > changed_at:
-        return None
+    if changed_at is None or pod.metadata.creationTimestamp >= changed_at.replace(microsecond=0):
+        return (
+            None  # (a creationTimestamp has whole seconds) it has read the new configuration from the start
+        )
     ref = ops.Ref(kind="Pod", namespace=pod.metadata.namespace, name=pod.metadata.name)
     return ops.AnnotatePod(ref=ref, key=names.REFRESH, value=refresh)
 
@@ -502,6 +504,8 @@ def judge(w: World) -> Claims | None:
     i = w.inputs
     if w.joined and w.device is None and not i.tailnet.gone and not i.tailnet.problem:
         return None
+    if w.device is not None and w.state is not None and not w.state.fqdn:
+        return None  # containerboot writes the name right after the id
     online = judge_online(w)
     provisioned = Claim(status=True, reason=Reason.PROVISIONED, message="the proxy's objects exist")
     named = w.state is not None and bool(w.state.fqdn) and not i.tailnet.gone
@@ -564,24 +568,20 @@ def judge_online(w: World) -> Claim:
 
 
 def describe_pod(w: World) -> str:
-    """What the proxy's pod does while we wait for its login."""
+    """What the proxy's pod does while we wait for its login; the ordinary steps are not told one by one, since each
+    would be a write of the status."""
     pod, name = w.inputs.children.pod, proxy_names.build_child_name("svc", w.inputs.namespace, w.inputs.name)
     where = f"pod {w.inputs.install.namespace}/{name}-0"
     if pod is None:
-        return f"waiting for {where} to be made"
-    waiting = [
-        s.state.waiting for s in pod.status.containerStatuses if s.state.waiting and s.state.waiting.message
-    ]
-    if waiting:
-        return f"{where} waits: {waiting[0].reason}: {waiting[0].message[:200]}"
-    if pod.status.phase == "Running":
-        return f"{where} runs and has not joined yet"
-    blocked = [c.message for c in pod.status.conditions if c.status == "False" and c.type == "PodScheduled"]
-    return (
-        f"{where} is not scheduled: {blocked[0][:200]}"
-        if blocked and blocked[0]
-        else f"waiting for {where} to join"
-    )
+        return f"waiting for {where} to join"
+    waiting = [s.state.waiting for s in pod.status.containerStatuses if s.state.waiting]
+    for reason in waiting:
+        if reason.message:
+            return f"{where} waits: {reason.reason}: {reason.message[:200]}"
+    for condition_ in pod.status.conditions:
+        if condition_.type == "PodScheduled" and condition_.status == "False" and condition_.message:
+            return f"{where} is not scheduled: {condition_.message[:200]}"
+    return f"waiting for {where} to join"
 
 
 def build_ingress(w: World, *, named: bool) -> tuple[dict[str, str], ...] | None:
