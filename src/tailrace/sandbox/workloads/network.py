@@ -15,6 +15,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -42,7 +43,7 @@ class Network:
         self._places: dict[
             tuple[str, str, int], Address
         ] = {}  # (protocol, ip, port) → where it really listens
-        self._listeners: set[TcpListener | UdpListener] = set()
+        self._listeners: set[_Listener] = set()
         self._tasks: asyncio.TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -72,6 +73,10 @@ class Network:
         """Forward datagrams that come to ip:port, a flow for each client."""
         return UdpListener(self, ip, port, target)
 
+    def echo_udp(self, ip: str, port: int) -> UdpEcho:
+        """Send back every datagram that comes to ip:port."""
+        return UdpEcho(self, ip, port)
+
     async def connect(self, ip: str, port: int, *, source: str | None = None) -> socket.socket:
         """A TCP connection to ip:port, from the address `source` where this machine allows it."""
         place = self.place("tcp", ip, port)
@@ -98,7 +103,7 @@ class Network:
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens on {ip}:{port}")
         return (ip, port)
 
-    def _bind(self, listener: TcpListener | UdpListener, sock: socket.socket) -> None:
+    def _bind(self, listener: _Listener, sock: socket.socket) -> None:
         key = (listener.protocol, listener.ip, listener.port)
         if key in self._places:
             raise OSError(errno.EADDRINUSE, f"{listener.ip}:{listener.port} is taken")
@@ -111,7 +116,7 @@ class Network:
         self._places[key] = sock.getsockname()[:2]
         self._listeners.add(listener)
 
-    def _forget(self, listener: TcpListener | UdpListener) -> None:
+    def _forget(self, listener: _Listener) -> None:
         self._listeners.discard(listener)
         self._places.pop((listener.protocol, listener.ip, listener.port), None)
 
@@ -149,9 +154,7 @@ class TcpListener:
             task = self._network.spawn(self._serve(connection, peer[:2]))
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
-            task.add_done_callback(
-                lambda _, sock=connection: sock.close()
-            )  # also when cut before its first step
+            task.add_done_callback(partial(_close, connection))
 
     def close(self, *, cut: bool = False) -> None:
         """Stop listening; with `cut` also break what is connected."""
@@ -234,6 +237,40 @@ class UdpListener:
         self._network._forget(self)
 
 
+class UdpEcho:
+    """Answers each datagram with itself."""
+
+    protocol = "udp"
+
+    def __init__(self, network: Network, ip: str, port: int) -> None:
+        self.ip, self.port = ip, port
+        self._network = network
+        self._sock = _datagram_socket()
+        try:
+            network._bind(self, self._sock)
+        except BaseException:
+            self._sock.close()
+            raise
+        asyncio.get_running_loop().add_reader(self._sock, self._receive)
+
+    def _receive(self) -> None:
+        for _ in range(_DATAGRAMS_PER_TURN):
+            try:
+                data, client = self._sock.recvfrom(_DATAGRAM)
+                self._sock.sendto(data, client)
+            except OSError:
+                return
+
+    def close(self, *, cut: bool = False) -> None:
+        if self._sock.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._sock)
+            self._sock.close()
+            self._network._forget(self)
+
+
+type _Listener = TcpListener | UdpListener | UdpEcho
+
+
 class _Flow:
     """One client's way to one target, and back."""
 
@@ -274,3 +311,8 @@ def _datagram_socket() -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setblocking(False)
     return sock
+
+
+def _close(sock: socket.socket, _: object) -> None:
+    """Close a connection whose task ended, also one that was cut before its first step."""
+    sock.close()

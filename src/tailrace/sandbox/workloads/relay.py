@@ -15,14 +15,17 @@ CHUNK = 128 * 1024
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on with no time: close() sends a reset
 
 
-async def relay(left: socket.socket, right: socket.socket) -> None:
+async def relay(left: socket.socket, right: socket.socket, *, preface: bytes = b"") -> None:
     """Carry both directions until both have ended; a half-close on one side is passed on to the other.
+    `preface` goes to `right` first.
 
     Owns both sockets. If either breaks, or the task is cancelled, both are reset, so that nobody takes a cut
     stream for a complete one.
     """
     whole = False
     try:
+        if preface:
+            await asyncio.get_running_loop().sock_sendall(right, preface)
         async with asyncio.TaskGroup() as directions:
             directions.create_task(_copy(right, left))
             directions.create_task(_copy(left, right))
