@@ -43,11 +43,11 @@ class Edges:
     plane: ControlPlane
 
 
-def open_edges(settings: Settings, *, kubeconfig: Path | None = None, context: str | None = None) -> Edges:
-    """Connect to the cluster and the control plane; nothing is asked yet.
+def open_plane(settings: Settings) -> ControlPlane:
+    """The control plane that the settings name; nothing is asked yet.
 
     Raises:
-        Usage: kubeconfig, context or credentials are missing or broken.
+        Usage: credentials are missing or named twice.
     """
     source = credentials.choose_files(
         client_id=settings.client_id,
@@ -60,11 +60,21 @@ def open_edges(settings: Settings, *, kubeconfig: Path | None = None, context: s
         options=http.Options(concurrency=settings.control_plane_calls),
         observer=metrics.observe_control_plane_call,
     )
+    return connect.connect(source, settings.login_server, wiring=wiring)
+
+
+def open_edges(settings: Settings, *, kubeconfig: Path | None = None, context: str | None = None) -> Edges:
+    """Connect to the cluster and the control plane; nothing is asked yet.
+
+    Raises:
+        Usage: kubeconfig, context or credentials are missing or broken.
+    """
+    plane = open_plane(settings)
     cluster = Kube.connect(kubeconfig=kubeconfig, context=context, observer=metrics.observe_kube_request)
-    return Edges(cluster=cluster, plane=connect.connect(source, settings.login_server, wiring=wiring))
+    return Edges(cluster=cluster, plane=plane)
 
 
-def build_install(settings: Settings, plane: ControlPlane) -> inputs.Install:
+def build_install(settings: Settings, login_server: str) -> inputs.Install:
     """What is the same for every object of this installation."""
     namespace = configuration.find_namespace(settings)
     return inputs.Install(
@@ -76,7 +86,7 @@ def build_install(settings: Settings, plane: ControlPlane) -> inputs.Install:
             image=settings.proxy_image,
             priority_class=settings.proxy_priority_class,
             firewall_mode=settings.proxy_firewall_mode,
-            login_server=plane.login_server,
+            login_server=login_server,
             ca_pem=read_text(settings.ca_bundle, "TAILRACE_CA_BUNDLE"),
             private_logs=bool(settings.login_server),
         ),
@@ -105,7 +115,7 @@ def read_cluster_domain(namespace: str) -> str:
 
 def build_manager(settings: Settings, edges: Edges) -> Manager:
     """The whole operator as one manager: tasks, watches, controllers, lease."""
-    install = build_install(settings, edges.plane)
+    install = build_install(settings, edges.plane.login_server)
     health, recorder = healths.Health(), Recorder(edges.cluster)
     listing = devices.DeviceList(edges.plane)
     stores = controller.Stores()

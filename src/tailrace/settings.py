@@ -222,6 +222,11 @@ def load(environ: Mapping[str, str]) -> Settings:
     return Settings(**values)
 
 
+def replace_namespace(settings: Settings, namespace: str) -> Settings:
+    """The same settings for another namespace."""
+    return dataclasses.replace(settings, namespace=namespace)
+
+
 def find_namespace(settings: Settings) -> str:
     """The operator's namespace: the setting, else that of the own pod.
 

@@ -1,0 +1,24 @@
+"""Exit codes, each with its meaning; the reference page is generated from them."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Exit(enum.IntEnum):
+    OK = 0
+    NOT_READY = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    REFUSED = 4
+    FAULT = 70
+
+
+MEANING = {
+    Exit.OK: "Done; with `sandbox --once`: everything is Ready.",
+    Exit.NOT_READY: "Something is not Ready (`sandbox --once`), or what was asked for is not there.",
+    Exit.USAGE: "Something was typed wrong; the message says what and how to type it right.",
+    Exit.UNREACHABLE: "The cluster or the control plane does not answer.",
+    Exit.REFUSED: "The cluster or the control plane refuses our rights or the object.",
+    Exit.FAULT: "A fault of Tailrace itself.",
+}

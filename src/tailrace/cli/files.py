@@ -1,0 +1,58 @@
+"""Reading what people wrote: YAML files, folders and standard input; each fault is a sentence with its line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tailrace.errors import Usage
+
+SUFFIXES = {".yaml", ".yml", ".json"}
+
+
+def read_documents(paths: list[Path]) -> list[Mapping[str, Any]]:
+    """All documents of all files, Lists unfolded; `-` is standard input, a folder means its manifests.
+
+    Raises:
+        Usage: a file cannot be read or is no YAML.
+    """
+    return [document for path in paths for file in list_files(path) for document in read_file(file)]
+
+
+def list_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES)
+    if not found:
+        raise Usage(f"{path} has no manifests.", hint="name a .yaml file, or a folder that has some")
+    return found
+
+
+def read_file(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text()
+    except OSError as error:
+        raise Usage(f"{path} cannot be read: {error.strerror}.", hint="check the path after -f") from None
+    try:
+        documents = list(yaml.safe_load_all(text))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise Usage(
+            f"{path}{where}: {getattr(error, 'problem', error)}.", hint="this is no valid YAML"
+        ) from None
+    for document in documents:
+        if document is None:
+            continue
+        if not isinstance(document, dict) or "kind" not in document:
+            raise Usage(
+                f"{path} has a document without a kind.", hint="a manifest has apiVersion, kind and metadata"
+            )
+        if document["kind"].endswith("List") and isinstance(document.get("items"), list):
+            yield from document["items"]
+        else:
+            yield document

@@ -1,0 +1,118 @@
+"""`tailrace`: the commands put together, and every error turned into a sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from cyclopts import App, CycloptsError, Parameter
+
+import tailrace
+from tailrace import app as operator
+from tailrace import errors, settings
+from tailrace.cli import cluster as clusters
+from tailrace.cli import explain, expose, files, output, render, status
+from tailrace.cli.exits import Exit
+
+cli = App(
+    name="tailrace",
+    help="Put Kubernetes workloads on a tailnet, on Tailscale or on your own Headscale.",
+    version=tailrace.__version__,
+    version_flags=["--version"],
+)
+cli.register_install_completion_command()
+cli.command(status.status)
+cli.command(expose.expose)
+cli.command(expose.unexpose)
+cli.command(explain.explain)
+
+
+@cli.command
+async def run(*, cluster: clusters.Target | None = None) -> int:
+    """Run the operator; its settings are environment variables, as the official operator's."""
+    target = cluster or clusters.Target()
+    await operator.main(settings.load(os.environ), kubeconfig=target.kubeconfig, context=target.context)
+    return Exit.OK
+
+
+@cli.command(name="render")
+def render_command(
+    *,
+    file: Annotated[
+        list[Path], Parameter(name=["--file", "-f"], help="Manifests: file, folder, or - for standard input.")
+    ],
+) -> int:
+    """Print what `run` would apply for these manifests, without a cluster."""
+    loaded = settings.load(os.environ)
+    install = operator.build_install(
+        settings.replace_namespace(loaded, loaded.namespace or "tailscale"), loaded.login_server
+    )
+    found = render.render(files.read_documents(file), install, datetime.now(UTC))
+    for note in found.notes:
+        output.tell(f"note: {note}")
+    print(yaml.safe_dump_all([dict(m) for m in found.manifests], sort_keys=False, width=110), end="")
+    return Exit.OK
+
+
+@cli.command
+def crds() -> int:
+    """Print the custom resource definitions that this version serves."""
+    output.tell("This version serves Services alone and needs no custom resource definition.")
+    return Exit.OK
+
+
+@cli.command
+def version() -> int:
+    """Print the version."""
+    print(tailrace.__version__)
+    return Exit.OK
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit with its code; no traceback ever reaches a person."""
+    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def run_command(arguments: list[str]) -> int:
+    try:
+        command, bound, _ = cli.parse_args(arguments, exit_on_error=False, print_error=False)
+        outcome = command(*bound.args, **bound.kwargs)
+        code = asyncio.run(outcome) if asyncio.iscoroutine(outcome) else outcome
+        return int(code or Exit.OK)
+    except CycloptsError as error:
+        output.tell_error(
+            str(error).strip().splitlines()[0], hint="tailrace --help lists the commands and options"
+        )
+        return Exit.USAGE
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last boundary: a person gets a sentence
+        return tell_failure(error)
+
+
+def tell_failure(error: BaseException) -> int:
+    """One sentence and, where we know one, the way out."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    match error:
+        case errors.Usage():
+            output.tell_error(str(error), hint=error.hint)
+            return Exit.USAGE
+        case errors.Denied() | errors.Terminal() | errors.Conflict():
+            output.tell_error(str(error), hint="kubectl auth can-i --list shows what you may do")
+            return Exit.REFUSED
+        case errors.TailraceError():
+            output.tell_error(str(error), hint="kubectl cluster-info tells whether the cluster answers")
+            return Exit.UNREACHABLE
+        case BrokenPipeError():
+            return Exit.OK
+        case _:
+            output.tell_error(
+                f"a fault of Tailrace: {type(error).__name__}: {error}", hint="please report it"
+            )
+            return Exit.FAULT
