@@ -66,7 +66,10 @@ class Reason(Documented):
         "ControlPlaneUnreachable",
         "The control plane does not answer; it is tried again.",
     )
-    KEY_REFUSED = "KeyRefused", "The control plane does not give a key for these tags."
+    KEY_REFUSED = (
+        "KeyRefused",
+        "The control plane refuses these tags, or a key for them; the message has its words.",
+    )
     REFUSED_BY_CLUSTER = "RefusedByCluster", "The API server refuses an object of the proxy."
     INTERNAL_ERROR = "InternalError", "A fault of Tailrace itself; the log has the details."
 

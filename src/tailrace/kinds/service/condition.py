@@ -90,7 +90,9 @@ def decide_status(claims: Claims, live: kube.Service, now: datetime) -> ops.Appl
     """The status write, or None when the live status says so already and nothing more of ours stands there."""
     status = build_status(claims, live, now)
     conditions = {c["type"]: c for c in status["conditions"]}
-    current = {c["type"]: c for c in diff.to_plain(live).get("status", {}).get("conditions", []) if c["type"] in OURS}
+    current = {
+        c["type"]: c for c in diff.to_plain(live).get("status", {}).get("conditions", []) if c["type"] in OURS
+    }
     ingress = status.get("loadBalancer", {}).get("ingress", [])
     shown = [
         {k: v for k, v in (("hostname", e.hostname), ("ip", e.ip)) if v}

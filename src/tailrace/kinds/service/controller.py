@@ -198,6 +198,7 @@ class Services:
             result = await self.executor.run(plan)
         except errors.TailraceError as error:
             await self.tell_failure(inputs, plan, error)
+            self.watch_deadline(key, inputs)
             raise
         if plan.ops:
             log.info(
@@ -205,6 +206,14 @@ class Services:
             )
         unlisted = plan.interest and result.requeue_after is None
         return ops.Result(waiting_on=result.waiting_on, requeue_after=1.0) if unlisted else result
+
+    def watch_deadline(self, key: Key, inputs: Inputs) -> None:
+        """A deletion that failed is looked at when its deadline passes, however long its backoff has grown."""
+        since = inputs.service.metadata.deletionTimestamp if inputs.service else None
+        if since is not None:
+            left = since + self.install.delete_deadline - inputs.now
+            if left > timedelta():
+                self.controller.enqueue_after(key, left.total_seconds() + 0.5)
 
     async def tell_failure(self, inputs: Inputs, plan: ops.Plan, error: errors.TailraceError) -> None:
         """Say it on the object; when not even that works, the log has both."""

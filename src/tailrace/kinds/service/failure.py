@@ -49,17 +49,12 @@ def build_claims(i: Inputs, service: kube.Service, failed: Claim) -> Claims:
 
 
 def name_reason(plan: ops.Plan, error: Exception) -> Reason:
-    minting = any(isinstance(op, ops.MintKey) for op in plan.ops)
     match error:
         case errors.Denied():
             return Reason.CREDENTIALS_REFUSED
         case errors.Terminal():
-            return (
-                Reason.KEY_REFUSED
-                if error.reason in {"KeyRefused", "TagRefused"} or minting
-                else Reason.REFUSED_BY_CLUSTER
-            )
-        case errors.Transient() | errors.RateLimited():
+            return Reason.KEY_REFUSED if needs_control_plane(plan) else Reason.REFUSED_BY_CLUSTER
+        case errors.Transient():
             return Reason.CONTROL_PLANE_UNREACHABLE if needs_control_plane(plan) else Reason.PROVISIONING
         case _:
             return Reason.INTERNAL_ERROR
