@@ -300,9 +300,9 @@ class Tailnet:
         self.nodes.remove(self.node(id_))
 
     def rename_node(self, id_: str, name: str) -> Node:
-        node = self.node(id_)
         if fault := naming.label_fault(name):
             raise Refused(Why.NAME_BAD, fault)
+        node = self.node(id_)
         if any(other.name == name and other.number != node.number for other in self.nodes.all()):
             raise Refused(Why.NAME_TAKEN, name)
         return self.nodes.put(replace(node, name=name))
@@ -310,10 +310,10 @@ class Tailnet:
     def tag_node(self, id_: str, tags: Iterable[str]) -> Node:
         """Each tag must be one that the policy knows. A tagged node has no user and does not expire."""
         wanted = tuple(tags)
-        node = self.node(id_)
         for tag in wanted:
             if fault := naming.tag_fault(tag):
                 raise Refused(Why.TAG_BAD, fault)
+        node = self.node(id_)
         unknown = [tag for tag in wanted if not self.policy.knows(tag)]
         if unknown:
             raise Refused(Why.TAG_UNKNOWN, " ".join(unknown))

@@ -55,6 +55,7 @@ class NodePort:
             )
             return self.update(known.id, hostname=hostname, routes=routes)
         number = self._tailnet.number("node")
+        addresses = self.reserve()
         stable = str(number) if self._tailnet.headscale else f"n{self._tailnet.ids.text(11)}CNTRL"
         node = Node(
             number=number,
@@ -65,7 +66,7 @@ class NodePort:
             hostname=hostname,
             name=self._free(hostname, number),
             fqdn="",
-            addresses=_addresses(number),
+            addresses=addresses,
             tags=tags,
             created=now,
             online=True,
@@ -129,6 +130,11 @@ class NodePort:
         key = self._tailnet.keys.get(node.key_number) if node.key_number is not None else None
         return key is not None and key.ephemeral
 
+    def reserve(self) -> tuple[str, str]:
+        """An IPv4 and an IPv6 address that nobody had before."""
+        number = self._tailnet.number("address")
+        return str(IPV4_RANGE[number]), str(IPV6_RANGE[number])
+
     def put(self, node: Node) -> Node:
         """Store a node and tell everybody. For the model; clients use the methods above."""
         node = replace(node, fqdn=f"{node.name}.{self._tailnet.base_domain}")
@@ -181,7 +187,3 @@ class NodePort:
         if not all(self._tailnet.policy.may_assign(key.tags, tag) for tag in advertised):
             raise LoginRefused(refusal)
         return tuple(sorted(set(advertised or key.tags)))
-
-
-def _addresses(number: int) -> tuple[str, ...]:
-    return str(IPV4_RANGE[number]), str(IPV6_RANGE[number])

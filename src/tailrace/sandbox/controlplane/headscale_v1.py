@@ -1,0 +1,474 @@
+"""Headscale's own API, `/api/v1`, as 0.29 answers (protojson and gRPC's codes) and as 0.30 does (problem documents).
+
+Every odd answer here was seen on a real server. The worst: 500 may mean "not found" or "taken", list calls know more than
+get calls, a key without `expiration` is dead on arrival, and `expire` reads the query on 0.29 and the body on 0.30; what it
+does not read it ignores, and expires the node at once.
+"""
+
+from __future__ import annotations
+
+import http
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, override
+
+from starlette.responses import PlainTextResponse, Response
+
+from tailrace.sandbox.controlplane import policy, web
+from tailrace.sandbox.controlplane.records import Access, ApiKey, AuthKey, Node, Refused, User, Why
+from tailrace.sandbox.controlplane.web import Ask, Endpoint, Refusal, stamp
+
+_EXITS = ("0.0.0.0/0", "::/0")
+_TAGGED_DEVICES = {
+    "id": "2147455555",
+    "name": "tagged-devices",
+    "createdAt": "0001-01-01T00:00:00Z",
+    "displayName": "Tagged Devices",
+    "email": "",
+    "providerId": "",
+    "provider": "",
+    "profilePicUrl": "",
+}
+_INVALID, _UNKNOWN, _NOT_FOUND, _INTERNAL = 3, 2, 5, 13
+_HTTP = {_INVALID: 400, _UNKNOWN: 500, _NOT_FOUND: 404, _INTERNAL: 500}
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How 0.29 and 0.30 say one refusal: gRPC's code (its HTTP status follows), status, and the sentence of both."""
+
+    grpc: int
+    status: int
+    message: str
+
+
+_WORDS = {
+    Why.UNKNOWN_NODE: Words(_NOT_FOUND, 404, "node not found"),
+    Why.UNKNOWN_KEY: Words(_NOT_FOUND, 404, "auth-key not found"),
+    Why.UNKNOWN_USER: Words(_UNKNOWN, 404, "user not found"),
+    Why.UNKNOWN_API_KEY: Words(_UNKNOWN, 404, "record not found"),
+    Why.USER_EXISTS: Words(
+        _INTERNAL,
+        409,
+        "creating user: creating user: constraint failed: UNIQUE constraint failed: users.name (2067)",
+    ),
+    Why.USER_HAS_NODES: Words(_UNKNOWN, 409, "user not empty: node(s) found"),
+    Why.NAME_TAKEN: Words(_UNKNOWN, 400, "node name is not unique: {0}"),
+    Why.NAME_BAD: Words(_UNKNOWN, 400, "renaming node: {0}"),
+    Why.ROUTE_BAD: Words(_UNKNOWN, 400, "parsing route: netip.ParsePrefix(\"{0}\"): no '/'"),
+    Why.TAG_BAD: Words(_INVALID, 400, "{0}"),
+    Why.TAG_UNKNOWN: Words(_INVALID, 400, "requested tags [{0}] are invalid or not permitted"),
+    Why.OWNERLESS_KEY: Words(_UNKNOWN, 400, "auth-key must be either tagged or owned by user"),
+    Why.POLICY_BAD: Words(_UNKNOWN, 400, "setting policy: parsing policy: {0}"),
+}
+"""0.29 by default; `_SPECIAL` has what single calls say otherwise."""
+
+_GONE = "node no longer exists in NodeStore: {0}"
+_SPECIAL = {
+    ("approve_routes", Why.UNKNOWN_NODE): Words(_INVALID, 404, _GONE),
+    ("rename_node", Why.UNKNOWN_NODE): Words(_UNKNOWN, 404, _GONE),
+    ("expire_node", Why.UNKNOWN_NODE): Words(_UNKNOWN, 404, _GONE),
+    ("set_tags", Why.TAG_BAD): Words(_UNKNOWN, 400, "{0}"),
+    ("check_policy", Why.POLICY_BAD): Words(_INVALID, 400, "parsing policy: {0}"),
+}
+
+
+class HeadscaleV1(web.Dialect):
+    """Both versions; `modern` is 0.30's way."""
+
+    @property
+    def modern(self) -> bool:
+        return self.tailnet.dialect == "headscale-0.30"
+
+    @override
+    def endpoints(self) -> Sequence[Endpoint]:
+        def on(method: str, path: str, handler: web.Handler, *fields: str) -> Endpoint:
+            return Endpoint(
+                method=method, template=f"/api/v1{path}", handler=handler, fields=frozenset(fields)
+            )
+
+        return (
+            on("GET", "/health", lambda _: {"databaseConnectivity": True}),
+            on("GET", "/user", self.list_users),
+            on("POST", "/user", self.create_user, "name", "displayName", "email", "pictureUrl"),
+            on("DELETE", "/user/{id}", self.delete_user),
+            on("POST", "/user/{id}/rename/{name}", self.rename_user),
+            on("GET", "/preauthkey", self.list_keys),
+            on(
+                "POST",
+                "/preauthkey",
+                self.create_key,
+                "user",
+                "reusable",
+                "ephemeral",
+                "expiration",
+                "aclTags",
+            ),
+            on("DELETE", "/preauthkey", self.delete_key),
+            on("POST", "/preauthkey/expire", self.expire_key, "id"),
+            on("GET", "/node", self.list_nodes),
+            on("GET", "/node/{id}", self.get_node),
+            on("DELETE", "/node/{id}", self.delete_node),
+            on("POST", "/node/{id}/tags", self.set_tags, "tags"),
+            on("POST", "/node/{id}/approve_routes", self.approve_routes, "routes"),
+            on("POST", "/node/{id}/rename/{name}", self.rename_node),
+            on("POST", "/node/{id}/expire", self.expire_node, "expiry", "disableExpiry"),
+            on("GET", "/apikey", self.list_api_keys),
+            on("POST", "/apikey", self.create_api_key, "expiration"),
+            on("POST", "/apikey/expire", self.expire_api_key, "prefix", "id"),
+            on("DELETE", "/apikey/{prefix}", self.delete_api_key),
+            on("GET", "/policy", self.get_policy),
+            on("PUT", "/policy", self.set_policy, "policy"),
+            on("POST", "/policy/check", self.check_policy, "policy"),
+            *(on(method, "/{rest:path}", self.no_such_call) for method in ("GET", "POST", "PUT", "DELETE")),
+        )
+
+    @override
+    def admit(self, credential: str | None) -> Access:
+        """API keys alone: an OAuth token is a stranger here, as on the real 0.30."""
+        access = self.tailnet.access(credential or "")
+        if access is None or access.client is not None:
+            raise Refusal(401, "Unauthorized")
+        return access
+
+    @override
+    def check_scope(self, access: Access, endpoint: Endpoint) -> None:
+        """An API key may do everything."""
+
+    @override
+    def refuse(self, refusal: Refusal) -> Response:
+        if self.modern:
+            body: dict[str, Any] = {
+                "title": http.HTTPStatus(refusal.status).phrase,
+                "status": refusal.status,
+                "detail": refusal.message,
+            }
+            if refusal.errors:
+                body["errors"] = list(refusal.errors)
+            return web.Compact(body, refusal.status, media_type="application/problem+json")
+        if refusal.status == 401:
+            return PlainTextResponse("Unauthorized", 401)
+        return web.Compact({"code": refusal.code, "message": refusal.message, "details": []}, refusal.status)
+
+    @override
+    def explain(self, refused: Refused, endpoint: Endpoint) -> Refusal:
+        call = getattr(endpoint.handler, "__name__", "")
+        return self._no(_SPECIAL.get((call, refused.why)) or _WORDS[refused.why], refused.subject)
+
+    @override
+    def check_body(self, endpoint: Endpoint, ask: Ask) -> None:
+        """0.29 drops what it does not know; 0.30 refuses it."""
+        try:
+            document = ask.document
+        except ValueError as wrong:
+            raise self._no(Words(_INVALID, 400, "invalid body: {0}"), str(wrong)) from wrong
+        unknown = (
+            sorted(document.keys() - endpoint.fields) if self.modern and endpoint.method != "GET" else []
+        )
+        if unknown:
+            details = [
+                {"message": "unexpected property", "location": f"body.{name}", "value": document}
+                for name in unknown
+            ]
+            raise Refusal(422, "validation failed", errors=details)
+
+    def _no(self, words: Words, subject: str = "") -> Refusal:
+        message = words.message.format(subject)
+        return Refusal(words.status if self.modern else _HTTP[words.grpc], message, code=words.grpc)
+
+    def no_such_call(self, _ask: Ask) -> Response:
+        raise self._no(Words(_NOT_FOUND, 404, "Not Found"))
+
+    # Users
+
+    def list_users(self, ask: Ask) -> Mapping[str, Any]:
+        name, email, number = (ask.query.get(field, "") for field in ("name", "email", "id"))
+        found = [
+            user
+            for user in self.tailnet.users.values()
+            if (not name or user.name == name)
+            and (not email or user.email == email)
+            and (not number or str(user.number) == number)
+        ]
+        return {"users": [show_user(user) for user in found]}
+
+    def create_user(self, ask: Ask) -> Mapping[str, Any]:
+        body = self._body(ask)
+        user = self.tailnet.add_user(
+            body.text("name"), display_name=body.text("displayName"), email=body.text("email")
+        )
+        return {"user": show_user(user)}
+
+    def rename_user(self, ask: Ask) -> Mapping[str, Any]:
+        return {"user": show_user(self.tailnet.rename_user(self._path_number(ask), ask.path["name"]))}
+
+    def delete_user(self, ask: Ask) -> Mapping[str, Any]:
+        self.tailnet.delete_user(self._path_number(ask))
+        return {}
+
+    # Keys
+
+    def create_key(self, ask: Ask) -> Mapping[str, Any]:
+        body = self._body(ask)
+        number = body.number("user")
+        key = self.tailnet.add_key(
+            tags=body.texts("aclTags", "acl_tags"),
+            expires=body.time("expiration"),
+            reusable=body.flag("reusable"),
+            ephemeral=body.flag("ephemeral"),
+            user=self.tailnet.user(number) if number else None,
+        )
+        return {"preAuthKey": show_key(key) | {"key": key.secret}}
+
+    def list_keys(self, _ask: Ask) -> Mapping[str, Any]:
+        return {"preAuthKeys": [show_key(key) for key in self.tailnet.keys.values()]}
+
+    def expire_key(self, ask: Ask) -> Mapping[str, Any]:
+        """An unknown one is a success on 0.29."""
+        self._forgive(self.tailnet.expire_key, str(self._body(ask).number("id")))
+        return {}
+
+    def delete_key(self, ask: Ask) -> Mapping[str, Any]:
+        """The id is in the query. An unknown one is a success on 0.29."""
+        self._forgive(
+            self.tailnet.delete_key, str(self._uint(ask.query.get("id", "0"), 'parsing field "id"'))
+        )
+        return {}
+
+    def _forgive(self, act: Any, id_: str) -> None:
+        try:
+            act(id_)
+        except Refused:
+            if self.modern:
+                raise
+
+    # Nodes
+
+    def list_nodes(self, ask: Ask) -> Mapping[str, Any]:
+        owner = self.tailnet.user_named(ask.query["user"]) if ask.query.get("user") else None
+        nodes = [
+            node
+            for node in self.tailnet.nodes.all()
+            if owner is None or (node.user is not None and node.user.number == owner.number)
+        ]
+        return {"nodes": [self._listed(node) for node in nodes]}
+
+    def get_node(self, ask: Ask) -> Mapping[str, Any]:
+        return {"node": self._shown(self.tailnet.node(str(self._path_number(ask))))}
+
+    def delete_node(self, ask: Ask) -> Mapping[str, Any]:
+        self.tailnet.delete_node(str(self._path_number(ask)))
+        return {}
+
+    def set_tags(self, ask: Ask) -> Mapping[str, Any]:
+        tags = self._body(ask).texts("tags")
+        if not tags:
+            raise self._no(
+                Words(
+                    _INVALID,
+                    400,
+                    "cannot remove all tags from a node - tagged nodes must have at least one tag",
+                )
+            )
+        return {"node": self._shown(self.tailnet.tag_node(str(self._path_number(ask)), tags))}
+
+    def approve_routes(self, ask: Ask) -> Mapping[str, Any]:
+        routes = self._body(ask).texts("routes")
+        node = self.tailnet.approve_routes(str(self._path_number(ask)), routes)
+        return {"node": self._shown(node) | {"subnetRoutes": list(self.tailnet.serving(node))}}
+
+    def rename_node(self, ask: Ask) -> Mapping[str, Any]:
+        name = ask.path["name"]
+        try:
+            node = self.tailnet.rename_node(str(self._path_number(ask)), name)
+        except Refused as refused:
+            if refused.why is Why.NAME_BAD:
+                raise Refused(
+                    Why.NAME_BAD, f'"{name}" is not a valid DNS label: {refused.subject}'
+                ) from refused
+            raise
+        return {"node": self._shown(node)}
+
+    def expire_node(self, ask: Ask) -> Mapping[str, Any]:
+        """0.29 reads the query and ignores the body, 0.30 the other way round; nothing read means: now."""
+        said: Mapping[str, Any] = ask.document if self.modern else ask.query
+        never = said.get("disableExpiry") in (True, "true")
+        asked = said.get("expiry")
+        if never and asked:
+            raise self._no(Words(_INVALID, 400, "cannot set both disable_expiry and expiry"))
+        when = None if never else (self._time(str(asked)) if asked else self.tailnet.now())
+        return {"node": self._shown(self.tailnet.expire_node(str(self._path_number(ask)), when))}
+
+    def _listed(self, node: Node) -> dict[str, Any]:
+        """The list alone knows who is primary for which route, and the synthetic owner of tagged nodes."""
+        exits = [route for route in node.advertised if route in node.approved and route in _EXITS]
+        extra: dict[str, Any] = {"subnetRoutes": [*self.tailnet.serving(node), *exits]}
+        return self._shown(node) | extra | ({"user": _TAGGED_DEVICES} if node.tags else {})
+
+    def _shown(self, node: Node) -> dict[str, Any]:
+        key = self.tailnet.keys.get(node.key_number) if node.key_number is not None else None
+        return {
+            "id": node.id,
+            "machineKey": node.machine_key,
+            "nodeKey": node.node_key,
+            "discoKey": "discokey:" + node.node_key.removeprefix("nodekey:")[::-1],
+            "ipAddresses": list(node.addresses),
+            "name": node.hostname,
+            "user": show_user(node.user) if node.user else None,
+            "lastSeen": stamp(node.last_seen),
+            "expiry": stamp(node.expiry) if node.expiry else None,
+            "preAuthKey": show_key(key) if key else None,
+            "createdAt": stamp(node.created),
+            "registerMethod": "REGISTER_METHOD_AUTH_KEY",
+            "givenName": node.name,
+            "online": node.online,
+            "approvedRoutes": list(node.approved),
+            "availableRoutes": list(node.advertised),
+            "subnetRoutes": [],
+            "tags": list(node.tags),
+        }
+
+    # API keys
+
+    def list_api_keys(self, _ask: Ask) -> Mapping[str, Any]:
+        return {"apiKeys": [show_api_key(key) for key in self.tailnet.api_keys.values()]}
+
+    def create_api_key(self, ask: Ask) -> Mapping[str, Any]:
+        return {"apiKey": self.tailnet.add_api_key(expires=self._body(ask).time("expiration")).secret}
+
+    def expire_api_key(self, ask: Ask) -> Mapping[str, Any]:
+        body = self._body(ask)
+        prefix, number = body.text("prefix"), body.number("id")
+        if prefix and number:
+            raise self._no(Words(_INVALID, 400, "provide either id or prefix, not both"))
+        if not prefix and not number:
+            raise self._no(Words(_INVALID, 400, "must provide id or prefix"))
+        key = self.tailnet.api_key(prefix=prefix) if prefix else self.tailnet.api_key(number=number)
+        self.tailnet.expire_api_key(key)
+        return {}
+
+    def delete_api_key(self, ask: Ask) -> Mapping[str, Any]:
+        del self.tailnet.api_keys[self.tailnet.api_key(prefix=ask.path["prefix"]).number]
+        return {}
+
+    # Policy
+
+    def get_policy(self, _ask: Ask) -> Mapping[str, Any]:
+        if self.tailnet.policy_text is None:
+            missing = "acl policy not found"
+            raise self._no(
+                Words(_UNKNOWN, 500, missing if self.modern else f"loading ACL from database: {missing}")
+            )
+        return {"policy": self.tailnet.policy_text, "updatedAt": stamp(self.tailnet.policy_updated)}
+
+    def set_policy(self, ask: Ask) -> Mapping[str, Any]:
+        self.tailnet.set_policy(self._body(ask).text("policy"))
+        return self.get_policy(ask)
+
+    def check_policy(self, ask: Ask) -> Mapping[str, Any]:
+        try:
+            policy.parse(self._body(ask).text("policy"), headscale=True)
+        except ValueError as wrong:
+            raise Refused(Why.POLICY_BAD, str(wrong)) from wrong
+        return {}
+
+    # Reading what was sent
+
+    def _body(self, ask: Ask) -> Body:
+        return Body(self, ask.document)
+
+    def _path_number(self, ask: Ask) -> int:
+        return self._uint(ask.path["id"], "type mismatch, parameter: node_id, error")
+
+    def _uint(self, text: str, where: str) -> int:
+        if not text.isdecimal():
+            said = f'{where}: strconv.ParseUint: parsing "{text}": invalid syntax'
+            raise self._no(Words(_INVALID, 422, "{0}"), said)
+        return int(text)
+
+    def _time(self, text: str) -> datetime:
+        try:
+            return datetime.fromisoformat(text).astimezone(UTC)
+        except ValueError as wrong:
+            said = f'proto: (line 1:1): invalid google.protobuf.Timestamp value "{text}"'
+            raise self._no(Words(_INVALID, 422, "{0}"), said) from wrong
+
+
+class Body:
+    """A JSON body as protojson takes it: ids as text or number, a field absent or null is its zero value."""
+
+    def __init__(self, dialect: HeadscaleV1, document: Mapping[str, Any]) -> None:
+        self._dialect = dialect
+        self._document = document
+
+    def _get(self, kind: type, *names: str) -> Any:
+        value = next((self._document[name] for name in names if self._document.get(name) is not None), None)
+        if value is not None and not isinstance(value, kind):
+            raise self._dialect._no(
+                Words(_INVALID, 422, "proto: syntax error (line 1:1): unexpected token {0}"),
+                json.dumps(value),
+            )
+        return value
+
+    def text(self, name: str) -> str:
+        return self._get(str, name) or ""
+
+    def flag(self, name: str) -> bool:
+        return bool(self._get(bool, name))
+
+    def texts(self, *names: str) -> tuple[str, ...]:
+        return tuple(self._get(list, *names) or ())
+
+    def number(self, name: str) -> int:
+        value = self._document.get(name)
+        if value is None:
+            return 0
+        if str(value).isdecimal():
+            return int(value)
+        said = f"proto: (line 1:1): invalid value for uint64 field {name}: {json.dumps(value)}"
+        raise self._dialect._no(Words(_INVALID, 422, "{0}"), said)
+
+    def time(self, name: str) -> datetime | None:
+        """None is the zero time: whatever it is for has expired already."""
+        text = self.text(name)
+        return self._dialect._time(text) if text else None
+
+
+def show_user(user: User) -> dict[str, Any]:
+    return {
+        "id": str(user.number),
+        "name": user.name,
+        "createdAt": stamp(user.created),
+        "displayName": user.display_name,
+        "email": user.email,
+        "providerId": "",
+        "provider": "",
+        "profilePicUrl": "",
+    }
+
+
+def show_key(key: AuthKey) -> dict[str, Any]:
+    """Masked; only the reply to its creation holds the secret."""
+    return {
+        "user": show_user(key.user) if key.user else None,
+        "id": str(key.number),
+        "key": f"hskey-auth-{key.prefix}-***",
+        "reusable": key.reusable,
+        "ephemeral": key.ephemeral,
+        "used": key.used,
+        "expiration": stamp(key.expires),
+        "createdAt": stamp(key.created),
+        "aclTags": list(key.tags),
+    }
+
+
+def show_api_key(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": str(key.number),
+        "prefix": f"hskey-api-{key.prefix}-***",
+        "expiration": stamp(key.expires),
+        "createdAt": stamp(key.created),
+        "lastSeen": None,
+    }
