@@ -201,9 +201,7 @@ class Services:
             self.watch_deadline(key, inputs)
             raise
         if plan.ops:
-            log.info(
-                "reconciled", service=str(key), operations=len(plan.ops), waiting=result.waiting_on or ""
-            )
+            logs.annotate(operations=len(plan.ops), waiting_on=result.waiting_on or "")
         unlisted = plan.interest and result.requeue_after is None
         return ops.Result(waiting_on=result.waiting_on, requeue_after=1.0) if unlisted else result
 

@@ -1,0 +1,244 @@
+"""The four laws for exposing a Service: settles, idempotent, history-free, tidy; with faults at any single write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tailrace import errors
+from tailrace.api import kube
+from tailrace.kube import resources
+from tailrace.kube.resource import Key
+from tailrace.proxy import secret
+from tailrace.tailnet.memory import MemoryPlane
+from tests.support.world import World, build_service, open_world
+
+WEB = Key("demo", "web")
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_exposed_service_becomes_a_device_that_answers() -> None:
+    """From the annotation to Ready, in ten writes at most and one key."""
+    async with open_world() as world:
+        world.cluster.put(resources.SERVICES, build_service())
+        await world.settle(WEB)
+        assert world.conditions()["Online"][:2] == ("True", "Connected")
+        assert world.conditions()["TailscaleProxyReady"][0] == "True"
+        assert [d.name for d in world.plane.devices] == ["demo-web"]
+        assert world.plane.calls["mint_key"] == 1
+        assert world.cluster.writes + len(world.events) <= 10
+        assert world.plane.usable_keys == ()
+
+
+async def test_no_key_lies_about_after_login() -> None:
+    """The key is dropped from the Secret once the device is there, and appears in no event."""
+    async with open_world() as world:
+        world.cluster.put(resources.SERVICES, build_service())
+        await world.settle(WEB)
+        name = next(p[2] for p in world.ours() if p[0] == "Secret")
+        found: kube.ProxySecret = await world.cluster.get(resources.SECRETS, name, "tailscale")
+        assert secret.find_key(found) == ""
+        assert not any("key" in event.message for event in world.events)
+
+
+def remove_devices(world: World) -> None:
+    """Somebody deletes every device behind the operator's back."""
+    for device in world.plane.devices:
+        world.plane.remove(device.id)
+
+
+EDITS: dict[str, Callable[[World], None]] = {
+    "hostname": lambda w: w.cluster.edit(
+        resources.SERVICES, "demo", "web", {"metadata": {"annotations": {"tailscale.com/hostname": "other"}}}
+    ),
+    "tags": lambda w: w.cluster.edit(
+        resources.SERVICES,
+        "demo",
+        "web",
+        {"metadata": {"annotations": {"tailscale.com/tags": "tag:a,tag:b"}}},
+    ),
+    "userspace": lambda w: w.cluster.edit(
+        resources.SERVICES, "demo", "web", {"metadata": {"annotations": {"tailrace.dev/mode": "userspace"}}}
+    ),
+    "ports": lambda w: w.cluster.edit(
+        resources.SERVICES, "demo", "web", {"spec": {"ports": [{"port": 80}, {"port": 81}]}}
+    ),
+    "unexpose": lambda w: w.cluster.edit(
+        resources.SERVICES, "demo", "web", {"metadata": {"annotations": {"tailscale.com/expose": None}}}
+    ),
+    "expose": lambda w: w.cluster.edit(
+        resources.SERVICES, "demo", "web", {"metadata": {"annotations": {"tailscale.com/expose": "true"}}}
+    ),
+    "device deleted": remove_devices,
+    "recreate": lambda w: w.cluster.edit(
+        resources.SERVICES, "demo", "web", {"metadata": {"annotations": {"tailrace.dev/recreate": "1"}}}
+    ),
+}
+
+FAULTS = (
+    errors.Transient("the connection broke"),
+    errors.Conflict("somebody wrote in between"),
+    errors.RateLimited("slow down", after=0.0),
+)
+
+edits = st.lists(st.sampled_from(sorted(EDITS)), max_size=5)
+faults = st.lists(st.one_of(st.none(), st.sampled_from(FAULTS)), max_size=12)
+slow = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+async def run_history(history: list[str], trouble: list[errors.TailraceError | None]) -> World:
+    """Expose, edit in this order with faults in between, come to rest."""
+    async with open_world() as world:
+        world.cluster.put(resources.SERVICES, build_service())
+        world.cluster.faults.extend(trouble)
+        await world.reconcile(WEB)
+        for edit in history:
+            EDITS[edit](world)
+            world.cluster.run_machinery()
+            await world.reconcile(WEB)
+        await world.settle(WEB)
+        return world
+
+
+@slow
+@given(history=edits, trouble=faults)
+def test_any_history_settles_and_then_writes_nothing(
+    history: list[str], trouble: list[errors.TailraceError | None]
+) -> None:
+    """Laws 1 and 2."""
+
+    async def run() -> None:
+        async with open_world() as world:
+            world.cluster.put(resources.SERVICES, build_service())
+            world.cluster.faults.extend(trouble)
+            for edit in history:
+                await world.reconcile(WEB)
+                EDITS[edit](world)
+                world.cluster.run_machinery()
+            await world.settle(WEB)
+            writes = world.cluster.writes
+            plan = await world.reconcile(WEB)
+            assert plan.ops == ()
+            assert world.cluster.writes == writes
+
+    anyio.run(run)
+
+
+@slow
+@given(history=edits, trouble=faults)
+def test_any_history_ends_in_the_same_world_as_a_clean_start(
+    history: list[str], trouble: list[errors.TailraceError | None]
+) -> None:
+    """Law 3: what the Service says now decides, not how it got there."""
+
+    async def run() -> None:
+        world = await run_history(history, trouble)
+        service = world.cluster.objects["Service", "demo", "web"]
+        async with open_world() as clean:
+            notes = service["metadata"].get("annotations", {})
+            clean.cluster.put(
+                resources.SERVICES,
+                {
+                    "metadata": {"name": "web", "namespace": "demo", "annotations": notes},
+                    "spec": service["spec"],
+                },
+            )
+            await clean.settle(WEB)
+            assert world.snapshot() == clean.snapshot()
+
+    anyio.run(run)
+
+
+@slow
+@given(history=edits, trouble=faults)
+def test_a_deleted_service_leaves_nothing(
+    history: list[str], trouble: list[errors.TailraceError | None]
+) -> None:
+    """Law 4: nothing in the cluster, nothing in the tailnet, no key; what is foreign stays."""
+
+    async def run() -> None:
+        async with open_world() as world:
+            stranger = world.plane.add("laptop", user="somebody")
+            world.cluster.put(resources.SERVICES, build_service())
+            world.cluster.faults.extend(trouble)
+            for edit in history:
+                await world.reconcile(WEB)
+                if edit != "device deleted":
+                    EDITS[edit](world)
+                world.cluster.run_machinery()
+            world.cluster.remove(("Service", "demo", "web"))
+            await world.settle(WEB)
+            assert world.ours() == []
+            assert [d.id for d in world.plane.devices] == [stranger.id]
+            assert world.plane.usable_keys == ()
+            assert ("Service", "demo", "web") not in world.cluster.objects
+
+    anyio.run(run)
+
+
+async def test_a_control_plane_that_is_down_holds_a_deletion_for_the_deadline_only() -> None:
+    """After the deadline the finalizer goes, the device is remembered, and deleted when the control plane is back."""
+    async with open_world(delete_deadline=timedelta(seconds=-1)) as world:
+        world.cluster.put(resources.SERVICES, build_service())
+        await world.settle(WEB)
+        world.plane.break_down(errors.Transient("it is away"))
+        world.cluster.remove(("Service", "demo", "web"))
+        for _ in range(6):
+            world.cluster.run_machinery()
+            await world.room.reconcile(WEB)
+        assert ("Service", "demo", "web") not in world.cluster.objects
+        assert len(world.plane.devices) == 1
+        world.plane.break_down(None)
+        await world.sweep()
+        assert not world.plane.devices
+
+
+async def test_a_dead_namesake_of_ours_makes_room_and_a_living_one_does_not() -> None:
+    """`replace-offline`, the default."""
+    async with open_world() as world:
+        dead = world.plane.add("demo-web", tags=["tag:k8s"], online=False)
+        world.cluster.put(resources.SERVICES, build_service())
+        await world.settle(WEB)
+        assert [(d.name, d.id == dead.id) for d in world.plane.devices] == [("demo-web", False)]
+    async with open_world() as world:
+        world.plane.add("demo-web", user="somebody")
+        world.cluster.put(resources.SERVICES, build_service())
+        await world.settle(WEB)
+        assert world.conditions()["Accepted"][1] == "NameConflict"
+        assert world.plane.calls["mint_key"] == 0
+
+
+async def test_of_two_services_with_one_hostname_the_older_wins() -> None:
+    async with open_world() as world:
+        for name, made in (("web", "2026-01-01T00:00:00Z"), ("late", "2026-01-02T00:00:00Z")):
+            service = build_service(name, **{"tailscale.com__hostname": "shared"})
+            service["metadata"]["creationTimestamp"] = made
+            world.cluster.put(resources.SERVICES, service)
+        await world.settle(WEB, Key("demo", "late"))
+        assert world.conditions("web")["Accepted"][1] == "Accepted"
+        assert world.conditions("late")["Accepted"][1] == "HostnameTaken"
+        assert len(world.plane.devices) == 1
+
+
+async def test_a_cluster_without_privileged_pods_gets_userspace_proxies() -> None:
+    async with open_world() as world:
+        world.cluster.privileged = False
+        world.cluster.put(resources.SERVICES, build_service())
+        await world.settle(WEB)
+        assert "userspace" in world.conditions()["Accepted"][2]
+
+
+async def test_a_refused_tag_is_told_and_nothing_is_left_half_done() -> None:
+    async with open_world(MemoryPlane(tags=["tag:k8s"])) as world:
+        world.cluster.put(resources.SERVICES, build_service(**{"tailscale.com__tags": "tag:foreign"}))
+        for _ in range(4):
+            world.cluster.run_machinery()
+            await world.reconcile(WEB)
+        assert world.conditions()["Provisioned"][:2] == ("False", "CredentialsRefused")
+        assert "tag:foreign" in world.conditions()["Provisioned"][2]

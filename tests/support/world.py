@@ -1,0 +1,202 @@
+"""One world for a law: a memory cluster, a memory tailnet, and the real room, executor and device list between them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, cast
+
+from tailrace import errors
+from tailrace.kinds.orphan import decide as orphan_decide
+from tailrace.kinds.service import admission, controller, inputs, request
+from tailrace.kube import resources
+from tailrace.kube.client import Kube
+from tailrace.kube.resource import Key
+from tailrace.plan import ops
+from tailrace.plan.executor import Executor
+from tailrace.proxy import spec
+from tailrace.settings import Mode
+from tailrace.tailnet import devices
+from tailrace.tailnet.memory import MemoryPlane
+from tests.support.cluster import MemoryCluster, owned
+
+HOME = "tailscale"
+
+INSTALL = inputs.Install(
+    namespace=HOME,
+    defaults=request.Defaults(tags=("tag:k8s",), mode=Mode.AUTO, load_balancer=False),
+    image=spec.Image(image="tailscale/tailscale:v1", login_server="https://control.test"),
+    cluster_name="test",
+    cluster_domain="cluster.local",
+    key_ttl=timedelta(hours=1),
+    delete_deadline=timedelta(minutes=5),
+)
+
+
+def build_service(name: str = "web", namespace: str = "demo", **notes: str) -> dict[str, Any]:
+    """An exposed Service with one TCP port."""
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "annotations": {
+                "tailscale.com/expose": "true",
+                **{k.replace("__", "/"): v for k, v in notes.items()},
+            },
+        },
+        "spec": {
+            "clusterIP": "10.96.0.7",
+            "ports": [{"port": 80, "name": "http"}],
+            "selector": {"app": name},
+        },
+    }
+
+
+@dataclass
+class World:
+    """`settle` lets everybody act until nobody has anything to do."""
+
+    plane: MemoryPlane
+    cluster: MemoryCluster
+    room: controller.Services
+    listing: devices.DeviceList
+    events: list[ops.Emit] = field(default_factory=list)
+
+    async def reconcile(self, key: Key) -> ops.Plan:
+        """One decision carried out, as the controller would; faults are swallowed, since it would be called again."""
+        await self.listing.refresh()
+        seen: list[ops.Plan] = []
+        run = self.room.executor.run
+
+        async def watch(plan: ops.Plan) -> ops.Result:
+            seen.append(plan)
+            return await run(plan)
+
+        self.room.executor.run = watch  # type: ignore[method-assign]
+        try:
+            with contextlib.suppress(errors.TailraceError):
+                await self.room.reconcile(key)
+        finally:
+            self.room.executor.run = run  # type: ignore[method-assign]
+        return seen[0] if seen else ops.Plan()
+
+    async def settle(self, *keys: Key, turns: int = 25) -> ops.Plan:
+        """Reconcile and let the machinery run until a turn changes nothing; gives the last plan of the last key.
+
+        Raises:
+            AssertionError: it does not come to rest.
+        """
+        for _ in range(turns):
+            before = (self.cluster.writes, str(self.plane.devices), len(self.cluster.objects))
+            self.cluster.run_machinery()
+            plans = [await self.reconcile(key) for key in keys]
+            await self.sweep()
+            after = (self.cluster.writes, str(self.plane.devices), len(self.cluster.objects))
+            if before == after and not any(plan.ops for plan in plans):
+                return plans[-1]
+        raise AssertionError(
+            f"it does not settle: {[type(op).__name__ for plan in plans for op in plan.ops]}"
+        )
+
+    async def sweep(self) -> None:
+        """What the room for orphans does."""
+        record = self.cluster.objects.get(("ConfigMap", HOME, "tailrace-orphans"))
+        if record and record.get("data"):
+            found = await self.cluster.get(resources.CONFIG_MAPS, "tailrace-orphans", HOME)
+            with contextlib.suppress(errors.TailraceError):
+                await self.room.executor.run(orphan_decide.decide(found))
+
+    def conditions(self, name: str = "web", namespace: str = "demo") -> Mapping[str, tuple[str, str, str]]:
+        status = self.cluster.objects["Service", namespace, name].get("status", {})
+        return {c["type"]: (c["status"], c["reason"], c["message"]) for c in status.get("conditions", [])}
+
+    def ours(self) -> list[Any]:
+        return list(owned(self.cluster.objects))
+
+    def snapshot(self) -> dict[Any, Any]:
+        """The world without what may differ between two histories: ids, versions, times, addresses, digests."""
+        found = {}
+        for place in self.ours():
+            obj = self.cluster.objects[place]
+            found[place] = (
+                obj["metadata"].get("labels"),
+                sorted(obj.get("data", {})),
+                drop_volatile(obj.get("spec")),
+            )
+        services = {
+            place: (
+                obj.get("spec"),
+                sorted(
+                    (c["type"], c["status"], c["reason"]) for c in obj.get("status", {}).get("conditions", [])
+                ),
+            )
+            for place, obj in self.cluster.objects.items()
+            if place[0] == "Service"
+        }
+        tailnet = sorted((d.name, d.tags, d.online) for d in self.plane.devices)
+        return {"children": found, "services": services, "tailnet": tailnet}
+
+
+VOLATILE = {"tailrace.dev/replaces-device", "tailrace.dev/refresh", "digest", "app", "booted"}
+
+
+def drop_volatile(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {k: drop_volatile(v) for k, v in value.items() if k not in VOLATILE}
+        return {k: v for k, v in kept.items() if v not in ({}, None)}
+    if isinstance(value, list):
+        return [drop_volatile(v) for v in value]
+    return value
+
+
+@contextlib.asynccontextmanager
+async def open_world(plane: MemoryPlane | None = None, **changes: Any) -> AsyncIterator[World]:
+    """A fresh world; `changes` replace fields of the installation."""
+    tailnet = plane or MemoryPlane()
+    cluster = MemoryCluster(tailnet)
+    install = dataclasses.replace(INSTALL, **changes)
+    listing = devices.DeviceList(tailnet, schedule=devices.Schedule(fast=0.001, hurry=0.0, slow=600))
+    stores = controller.Stores()
+    events: list[ops.Emit] = []
+    faked = cast(Kube, cluster)
+    executor = Executor(
+        cluster=faked,
+        plane=listing.plane,
+        namespace=HOME,
+        record=lambda event: events.append(event),
+        written=stores.note,
+    )
+    room = controller.Services(
+        install=install,
+        stores=stores,
+        executor=executor,
+        plane=listing.plane,
+        devices=listing,
+        admission=admission.Prober(faked, HOME, install.image),
+    )
+    feeds = (
+        (resources.SERVICES, stores.services),
+        (resources.SECRETS, stores.secrets),
+        (resources.STATEFUL_SETS, stores.statefulsets),
+        (resources.SERVICE_ACCOUNTS, stores.accounts),
+        (resources.ROLES, stores.roles),
+        (resources.ROLE_BINDINGS, stores.bindings),
+        (resources.PODS, stores.pods),
+        (resources.ENDPOINT_SLICES, stores.slices),
+        (resources.NAMESPACES, stores.namespaces),
+    )
+    for resource, store in feeds:
+        cluster.feed(resource, store)
+    task = asyncio.create_task(listing.run())
+    try:
+        yield World(plane=tailnet, cluster=cluster, room=room, listing=listing, events=events)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+type Edit = Callable[[World], None]
