@@ -220,7 +220,9 @@ class Registry:
     def drop_crd(self, crd: dict[str, Any]) -> None:
         group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
         self._resources = {
-            ref: r for ref, r in self._resources.items() if r.crd is None or (r.group, r.resource) != (group, plural)
+            ref: r
+            for ref, r in self._resources.items()
+            if r.crd is None or (r.group, r.resource) != (group, plural)
         }
         self._kinds = {(r.api_version, r.kind): r for r in self._resources.values()}
         self.revision += 1

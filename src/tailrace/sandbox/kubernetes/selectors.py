@@ -51,7 +51,8 @@ _FIELDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("batch", "jobs"): ("status.successful",),
 }
 _FIELDS[("events.k8s.io", "events")] = _FIELDS[("", "events")] + tuple(
-    f"regarding.{f}" for f in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+    f"regarding.{f}"
+    for f in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 )
 
 

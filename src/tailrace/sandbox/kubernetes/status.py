@@ -129,7 +129,5 @@ def too_large_version(asked: int, current: int) -> ApiError:
 
 
 def unsupported_media_type(accepted: Iterable[str]) -> ApiError:
-    message = (
-        f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
-    )
+    message = f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
     return ApiError(415, "UnsupportedMediaType", message)

@@ -129,7 +129,9 @@ class Store:
 
     def _stamp(self, doc: Doc) -> Stored:
         self.version += 1
-        return Stored(doc | {"metadata": doc["metadata"] | {"resourceVersion": str(self.version)}}, self.version)
+        return Stored(
+            doc | {"metadata": doc["metadata"] | {"resourceVersion": str(self.version)}}, self.version
+        )
 
     def _record(self, change: Change) -> None:
         self._history.append(change)
