@@ -54,8 +54,8 @@ def parse_seconds(text: str) -> timedelta:
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
         raise ValueError("is not host:port, such as :8080 or 127.0.0.1:8080")
     return host.strip("[]") or "0.0.0.0", int(port)
 
