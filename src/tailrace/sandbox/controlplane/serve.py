@@ -19,6 +19,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+        self.ending = asyncio.Event()
 
     @override
     @contextlib.contextmanager
@@ -29,6 +30,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listening.set()
+
+    @override
+    async def main_loop(self) -> None:
+        """No ticking: it is for a date header, which nobody reads here, and for signals."""
+        await self.ending.wait()
 
 
 class Listener:
@@ -49,7 +55,8 @@ class Listener:
 
     async def start(self) -> None:
         """Returns when connections are taken. Raises OSError when the port is somebody else's."""
-        taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # The protocol by name: asyncio sets TCP_NODELAY only where it reads TCP, else each reply waits 40 ms for an ACK.
+        taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             taken.bind(("127.0.0.1", self.port))
@@ -63,6 +70,7 @@ class Listener:
             access_log=False,
             lifespan="off",
             ws="none",
+            date_header=False,
             timeout_graceful_shutdown=1,
             ssl_certfile=self._cert,
             ssl_keyfile=self._key,
@@ -79,6 +87,6 @@ class Listener:
         """Connections are refused from now on. Calls under way get a second."""
         if self._server is None or self._task is None:
             return
-        self._server.should_exit = True
+        self._server.ending.set()
         await self._task
         self._server = self._task = None
