@@ -1,5 +1,6 @@
 # Tailrace. `make` alone lists every target.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 VENV = $(shell python3 tools/bootstrap.py)
 export PYTHONDONTWRITEBYTECODE ?=
@@ -19,11 +20,15 @@ test: setup ## run all tests; skips are counted and printed by name
 .PHONY: lint
 lint: setup ## style, types, doors between the rooms, generated files
 	@set -e; bin=$(VENV)/bin; \
-	$$bin/ruff check .; $$bin/ruff format --check .; $$bin/mypy; $$bin/lint-imports --no-cache
+	$$bin/ruff check .; $$bin/ruff format --check .; $$bin/mypy; $$bin/lint-imports --no-cache | tail -n 12; $$bin/python tools/gen.py --check
 
 .PHONY: format
 format: setup ## format the code and mend what can be mended
 	@$(VENV)/bin/ruff check --fix .; $(VENV)/bin/ruff format .
+
+.PHONY: gen
+gen: setup ## generate the reference pages
+	@$(VENV)/bin/python tools/gen.py
 
 .PHONY: requirements
 requirements: setup ## lock the dependencies anew (requirements/*.txt, hashes only)

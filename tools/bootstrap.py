@@ -4,6 +4,8 @@ Runs under any Python 3.8 or newer, with the standard library alone, since it ru
 Prints the environment's folder as its last line. A warm run only compares a stamp.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import shutil
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Iterator  # noqa: UP035 - Python 3.8 runs this
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = (3, 13)
@@ -22,7 +25,7 @@ NOTHING_FITS = (
 )
 
 
-def list_candidates():
+def list_candidates() -> Iterator[str]:
     """Commands that may be a fitting Python, the likeliest first."""
     for name in ("python3.13", "python3.14", "python3.15", "python3", "python"):
         found = shutil.which(name)
@@ -36,7 +39,7 @@ def list_candidates():
                 yield str(version / "bin" / "python3")
 
 
-def read_version(python):
+def read_version(python: str) -> tuple[int, ...] | None:
     """(major, minor) of an interpreter, or None when it is none, such as a shim without a version behind it."""
     try:
         done = subprocess.run(
@@ -51,7 +54,7 @@ def read_version(python):
         return None
 
 
-def find_python():
+def find_python() -> str:
     for python in list_candidates():
         version = read_version(python)
         if version is not None and version >= NEEDED:
@@ -59,18 +62,18 @@ def find_python():
     sys.exit(NOTHING_FITS)
 
 
-def compute_stamp():
+def compute_stamp() -> str:
     digest = hashlib.sha256(LOCK.read_bytes())
     digest.update((ROOT / "pyproject.toml").read_bytes())
     digest.update(str(ROOT).encode())
     return digest.hexdigest()
 
 
-def say(text):
+def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def run(*command):
+def run(*command: str) -> None:
     """Run quietly; show the output only when it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -78,7 +81,7 @@ def run(*command):
         sys.exit("setting up failed at: " + " ".join(command[:6]))
 
 
-def make_environment(folder):
+def make_environment(folder: Path) -> None:
     python = find_python()
     say(f"environment: making {folder} with {python}")
     if folder.exists():
@@ -91,11 +94,33 @@ def make_environment(folder):
         run(own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV)
         uv = str(folder / "bin" / "uv")
     say("environment: installing the locked packages")
-    run(uv, "pip", "install", "--quiet", "--python", own, "--require-hashes", "--compile-bytecode", "-r", str(LOCK))
-    run(uv, "pip", "install", "--quiet", "--python", own, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+    run(
+        uv,
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        own,
+        "--require-hashes",
+        "--compile-bytecode",
+        "-r",
+        str(LOCK),
+    )
+    run(
+        uv,
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        own,
+        "--no-deps",
+        "--no-build-isolation",
+        "--editable",
+        str(ROOT),
+    )
 
 
-def main():
+def main() -> None:
     folder = Path(os.environ.get("TAILRACE_VENV") or ROOT / ".venv")
     stamp, wanted = folder / ".tailrace-stamp", compute_stamp()
     if not stamp.is_file() or stamp.read_text() != wanted:

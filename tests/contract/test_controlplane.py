@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx2
 import pytest
-from tests.contract import controlplane
 
 from tailrace.tailnet import connect, credentials, memory
 from tailrace.tailnet.port import DeviceId, MintedKey
+from tests.contract import controlplane
 
 pytestmark = pytest.mark.anyio
 

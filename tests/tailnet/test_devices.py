@@ -10,11 +10,11 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tailnet.fakes import FakeClock
 
 from tailrace import errors
 from tailrace.tailnet import devices, memory
 from tailrace.tailnet.port import Device, DeviceId, KeyRequest
+from tests.tailnet.fakes import FakeClock
 
 pytestmark = pytest.mark.anyio
 

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import httpx2
 import pytest
-from tests.tailnet.fakes import Answer, FakeClock, FakeServer
 
 from tailrace import errors
 from tailrace.tailnet import connect, credentials
 from tailrace.tailnet.port import Capability, DeviceId, KeyId, KeyRequest
+from tests.tailnet.fakes import Answer, FakeClock, FakeServer
 
 pytestmark = pytest.mark.anyio
 

@@ -6,11 +6,11 @@ import asyncio
 
 import httpx2
 import pytest
-from tests.tailnet.fakes import FakeClock, FakeServer
 
 from tailrace import errors
 from tailrace.wire import call as calls
 from tailrace.wire import http
+from tests.tailnet.fakes import FakeClock, FakeServer
 
 pytestmark = pytest.mark.anyio
 

@@ -44,7 +44,10 @@ async def run(*, cluster: clusters.Target | None = None) -> int:
 def render_command(
     *,
     file: Annotated[
-        list[Path], Parameter(name=["--file", "-f"], help="Manifests: file, folder, or - for standard input.")
+        list[Path],
+        Parameter(
+            name=["--file", "-f"], negative="", help="Manifests: file, folder, or - for standard input."
+        ),
     ],
 ) -> int:
     """Print what `run` would apply for these manifests, without a cluster."""
