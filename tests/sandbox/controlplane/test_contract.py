@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import override
 
 import pytest
-from tests.contract import controlplane as contract
 
 from tailrace.sandbox.controlplane.control import ControlPlane, Options
 from tailrace.sandbox.controlplane.records import Dialect
 from tailrace.tailnet import connect, credentials
 from tailrace.tailnet.port import DeviceId, MintedKey
+from tests.contract import controlplane as contract
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,9 @@ class Emulation(contract.Harness):
     async def join(self, key: MintedKey, hostname: str) -> DeviceId:
         nodes = self.server.tailnet.nodes
         machine = f"mkey:{key.id}"
-        node = nodes.login(auth_key=key.secret, hostname=hostname, machine_key=machine, routes=["10.1.0.0/24"])
+        node = nodes.login(
+            auth_key=key.secret, hostname=hostname, machine_key=machine, routes=["10.1.0.0/24"]
+        )
         return DeviceId(node.id)
 
 
