@@ -30,6 +30,10 @@ format: setup ## format the code and mend what can be mended
 gen: setup ## generate the reference pages
 	@$(VENV)/bin/python tools/gen.py
 
+.PHONY: bench
+bench: setup ## measure 500 Services: make bench KUBECONFIG=FILE (an API server made for this)
+	@$(VENV)/bin/python bench/services.py --kubeconfig "$(KUBECONFIG)"
+
 .PHONY: requirements
 requirements: setup ## lock the dependencies anew (requirements/*.txt, hashes only)
 	@set -e; bin=$(VENV)/bin; uv=$$(command -v uv || echo $$bin/uv); for set in run dev; do \

@@ -145,18 +145,6 @@ async def test_many_writes_share_one_listing() -> None:
         assert world.list.snapshot().devices == ()
 
 
-async def test_a_mint_is_a_reason_to_look_often() -> None:
-    """A device is going to join."""
-    world = World()
-    async with world.running():
-        await world.list.plane.mint_key(
-            KeyRequest(tags=("tag:k8s",), ttl=timedelta(hours=1), description="x")
-        )
-        await settle()
-        await world.clock.pass_time(1.0)
-        assert world.listings == 2
-
-
 async def test_a_failure_keeps_what_was_known_and_backs_off() -> None:
     """The last devices with their age and the reason; 1, 2, 4 … s; as long as the server asks."""
     world = World()

@@ -29,8 +29,6 @@ from tailrace.tailnet.port import (
     ControlPlane,
     Device,
     DeviceId,
-    KeyRequest,
-    MintedKey,
     Probe,
     Routes,
 )
@@ -267,12 +265,6 @@ class TrackedPlane(delegate.Delegate):
 
     def has(self, capability: Capability) -> bool:
         return self._plane.has(capability)
-
-    async def mint_key(self, request: KeyRequest) -> MintedKey:
-        """A device is to be expected soon, not at once."""
-        key = await super().mint_key(request)
-        self._devices.expect(("key", key.id), patience=min(60.0, request.ttl.total_seconds()))
-        return key
 
     async def delete_device(self, device: DeviceId) -> None:
         try:

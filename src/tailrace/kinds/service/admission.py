@@ -7,7 +7,8 @@ pod itself gets the true answer. It is asked once, and again when the namespace'
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tailrace import errors
@@ -18,6 +19,7 @@ from tailrace.plan import diff
 from tailrace.proxy import names, spec, statefulset
 
 PROBE = "tailrace-admission-probe"
+ASK_AGAIN = 30.0
 
 
 @dataclass(slots=True)
@@ -27,13 +29,16 @@ class Prober:
     cluster: Kube
     namespace: str
     image: spec.Image
+    clock: Callable[[], float] = time.monotonic
     _asked: str = ""
+    _asked_at: float = 0.0
     _answer: Admission | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def forget(self) -> None:
-        """A pod was refused after all: ask again."""
-        self._asked, self._answer = "", None
+        """A pod may have been refused after all: ask again, but not for each of many Services that wait."""
+        if self.clock() - self._asked_at > ASK_AGAIN:
+            self._answer = None
 
     async def ask(self, labels: Mapping[str, str]) -> Admission:
         """The answer for a namespace with these labels.
@@ -44,7 +49,7 @@ class Prober:
         digest = diff.compute_digest(dict(labels))
         async with self._lock:
             if self._answer is None or digest != self._asked:
-                self._answer, self._asked = await self._create(), digest
+                self._answer, self._asked, self._asked_at = await self._create(), digest, self.clock()
             return self._answer
 
     async def _create(self) -> Admission:

@@ -189,7 +189,7 @@ def check_shape(service: kube.Service, request: Request) -> list[str]:
             )
         return wrong
     only = (
-        f"{names.MODE} is userspace"
+        "userspace mode is asked for"
         if request.mode is Mode.USERSPACE
         else "the Service is headless"
         if request.backend is Backend.HEADLESS
