@@ -149,6 +149,7 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
         health.watch(watch)
     host, port = settings.metrics_address
     manager.add_task("devices", listing.run)
+    manager.add_task("recovery", services.wake_on_recovery)
     manager.add_task("events", recorder.run)
     manager.add_task("heartbeat", health.beat)
     manager.add_task("http", lambda: healths.serve(health, host, port))

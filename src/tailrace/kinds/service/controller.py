@@ -38,6 +38,9 @@ BY_DEVICE = "device"
 BY_PARENT = "parent"
 BY_SERVICE = "service"
 STALE_AFTER = 180.0  # seconds after which an unanswered device list no longer counts as the truth
+POLICY_RECHECK = (
+    120.0  # seconds; a tag that is refused is mended in the tailnet's policy, which nobody watches
+)
 REFUSED_AFTER = timedelta(seconds=10)  # a StatefulSet without a pod for that long has had its pod refused
 CHILDREN = f"{names.MANAGED}=true,{names.PARENT_TYPE}=svc"
 
@@ -185,6 +188,18 @@ class Services:
                 for service in self.stores.services.by_index(BY_HOSTNAME, known.name.lower()):
                     self.controller.enqueue(key_of(service))
 
+    async def wake_on_recovery(self) -> None:
+        """Run for ever: when the control plane answers again, whoever waited for it is worked on now, not when its
+        backoff ends."""
+        broken = False
+        while True:
+            was, broken = broken, self.devices.snapshot().error is not None
+            if was and not broken:
+                for service in self.stores.services.list():
+                    if concerns(service):
+                        self.controller.enqueue(key_of(service), low=True)
+            await asyncio.sleep(1.0)
+
     # --- reconcile ---------------------------------------------------------------------------------------------
 
     async def reconcile(self, key: Key) -> ops.Result:
@@ -199,6 +214,8 @@ class Services:
         except errors.TailraceError as error:
             await self.tell_failure(inputs, plan, error)
             self.watch_deadline(key, inputs)
+            if isinstance(error, errors.Terminal) and failure.needs_control_plane(plan):
+                self.controller.enqueue_after(key, POLICY_RECHECK)
             raise
         if plan.ops:
             logs.annotate(operations=len(plan.ops), waiting_on=result.waiting_on or "")
