@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from tailrace import errors
 from tailrace.tailnet import devices, memory
-from tailrace.tailnet.port import Device, DeviceId, KeyRequest
+from tailrace.tailnet.port import Device, DeviceId
 from tests.tailnet.fakes import FakeClock
 
 pytestmark = pytest.mark.anyio

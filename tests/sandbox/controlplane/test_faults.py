@@ -144,7 +144,7 @@ async def test_it_stops_although_a_call_is_under_way(start: Starter) -> None:
     talk = await start("headscale-0.29")
     talk.plane.faults.delay = 60
     call = asyncio.create_task(talk.ask("GET", NODES))
-    while not talk.plane.faults.calls:  # noqa: ASYNC110
+    while not talk.plane.faults.calls:
         await asyncio.sleep(0.01)
     await talk.plane.stop()
     with pytest.raises(httpx2.TransportError):
