@@ -13,6 +13,10 @@ help: ## list every target
 setup: ## make the environment (.venv), or bring it up to date
 	@python3 tools/bootstrap.py >/dev/null
 
+.PHONY: demo
+demo: setup ## show what the Services of five clusters become
+	@$(VENV)/bin/python tools/demo.py
+
 .PHONY: test
 test: setup ## run all tests; skips are counted and printed by name
 	@$(VENV)/bin/python -m pytest -q -n 2
