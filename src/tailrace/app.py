@@ -17,7 +17,7 @@ import structlog
 from tailrace import settings as configuration
 from tailrace.errors import Usage
 from tailrace.kinds.orphan.controller import Orphans
-from tailrace.kinds.service import admission, controller, inputs, request
+from tailrace.kinds.service import admission, controller, inputs, request, watched
 from tailrace.kube.client import Kube
 from tailrace.observe import logs, metrics
 from tailrace.plan import ops
@@ -118,7 +118,7 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     install = build_install(settings, edges.plane.login_server)
     health, recorder = healths.Health(), Recorder(edges.cluster)
     listing = devices.DeviceList(edges.plane)
-    stores = controller.Stores()
+    stores = watched.Stores()
     executor = Executor(
         cluster=edges.cluster,
         plane=listing.plane,
@@ -137,7 +137,7 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     )
     orphans = Orphans(executor)
     manager = Manager(elector=build_elector(settings, edges.cluster, install.namespace))
-    watches = controller.build_watches(stores, edges.cluster, install.namespace)
+    watches = watched.build_watches(stores, edges.cluster, install.namespace)
     watches.append(orphans.build_watch(edges.cluster, install.namespace))
     for watch in watches:
         manager.add_reflector(watch)

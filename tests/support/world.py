@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from tailrace import errors
 from tailrace.kinds.orphan import decide as orphan_decide
-from tailrace.kinds.service import admission, controller, inputs, request
+from tailrace.kinds.service import admission, controller, inputs, request, watched
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
 from tailrace.kube.resource import Key
@@ -160,7 +160,7 @@ async def open_world(plane: MemoryPlane | None = None, **changes: Any) -> AsyncI
     cluster = MemoryCluster(tailnet)
     install = dataclasses.replace(INSTALL, **changes)
     listing = devices.DeviceList(tailnet, schedule=devices.Schedule(fast=0.001, hurry=0.0, slow=600))
-    stores = controller.Stores()
+    stores = watched.Stores()
     events: list[ops.Emit] = []
     faked = cast(Kube, cluster)
     executor = Executor(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol, assert_never
+from typing import Any, assert_never
 
 from tailrace import errors
 from tailrace.api import kube, names
@@ -21,16 +21,11 @@ from tailrace.proxy import secret
 from tailrace.tailnet import port
 
 
-class Recorder(Protocol):
-    """Takes Kubernetes Events without waiting for them."""
+type Recorder = Callable[[ops.Emit], None]
+"""Takes Kubernetes Events without waiting for them."""
 
-    def __call__(self, event: ops.Emit) -> None: ...
-
-
-class Written(Protocol):
-    """Told of every answer to a write, so that the store knows our own version at once."""
-
-    def __call__(self, kind: str, answer: kube.Object) -> None: ...
+type Written = Callable[[str, kube.Object], None]
+"""Told kind and answer of every write, so that the store knows our own version at once."""
 
 
 def utc_now() -> datetime:

@@ -15,14 +15,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tailrace import errors
-from tailrace.api import kube, names
-from tailrace.kinds.service import admission, decide, failure, request
+from tailrace.api import kube
+from tailrace.kinds.service import admission, decide, failure, request, watched
 from tailrace.kinds.service.inputs import Admission, Children, Inputs, Install, Tailnet
-from tailrace.kube import resources
-from tailrace.kube.client import Kube
-from tailrace.kube.resource import Key, Resource
-from tailrace.kube.store import Event, Store
-from tailrace.kube.watch import Watch
+from tailrace.kube.resource import Key
+from tailrace.kube.store import Event
 from tailrace.observe import logs
 from tailrace.plan import ops
 from tailrace.plan.executor import Executor
@@ -33,75 +30,11 @@ from tailrace.tailnet import devices, port
 
 log = logs.get_logger("kinds.service")
 
-BY_HOSTNAME = "hostname"
-BY_DEVICE = "device"
-BY_PARENT = "parent"
-BY_SERVICE = "service"
 STALE_AFTER = 180.0  # seconds after which an unanswered device list no longer counts as the truth
 POLICY_RECHECK = (
     120.0  # seconds; a tag that is refused is mended in the tailnet's policy, which nobody watches
 )
 REFUSED_AFTER = timedelta(seconds=10)  # a StatefulSet without a pod for that long has had its pod refused
-CHILDREN = f"{names.MANAGED}=true,{names.PARENT_TYPE}=svc"
-
-
-@dataclass(slots=True)
-class Stores:
-    """What this room watches."""
-
-    services: Store[kube.Service] = field(default_factory=lambda: Store("services"))
-    secrets: Store[kube.ProxySecret] = field(default_factory=lambda: Store("secrets"))
-    statefulsets: Store[kube.StatefulSet] = field(default_factory=lambda: Store("statefulsets"))
-    accounts: Store[kube.ServiceAccount] = field(default_factory=lambda: Store("accounts"))
-    roles: Store[kube.Role] = field(default_factory=lambda: Store("roles"))
-    bindings: Store[kube.RoleBinding] = field(default_factory=lambda: Store("bindings"))
-    pods: Store[kube.Pod] = field(default_factory=lambda: Store("pods"))
-    slices: Store[kube.EndpointSlice] = field(default_factory=lambda: Store("slices"))
-    namespaces: Store[kube.Namespace] = field(default_factory=lambda: Store("namespaces"))
-
-    @property
-    def children(self) -> tuple[Store[Any], ...]:
-        return (self.secrets, self.statefulsets, self.accounts, self.roles, self.bindings, self.pods)
-
-    def note(self, kind: str, answer: kube.Object) -> None:
-        """The answer of a write of ours."""
-        match answer:
-            case kube.Service():
-                self.services.note_write(answer)
-            case kube.ProxySecret():
-                self.secrets.note_write(answer)
-            case kube.StatefulSet():
-                self.statefulsets.note_write(answer)
-            case kube.Role():
-                self.roles.note_write(answer)
-            case kube.RoleBinding():
-                self.bindings.note_write(answer)
-            case kube.ServiceAccount():
-                self.accounts.note_write(answer)
-            case kube.Pod():
-                self.pods.note_write(answer)
-            case _:
-                pass
-
-
-def build_watches(stores: Stores, cluster: Kube, namespace: str) -> list[Watch[Any]]:
-    """Services and their endpoints everywhere; of everything else only our own, in our own namespace."""
-
-    def own[T: kube.Object](resource: Resource[T], store: Store[T]) -> Watch[T]:
-        return Watch(cluster, resource, store, namespace=namespace, labels=CHILDREN)
-
-    fields = f"metadata.name={namespace}"
-    return [
-        Watch(cluster, resources.SERVICES, stores.services),
-        Watch(cluster, resources.ENDPOINT_SLICES, stores.slices, labels=names.SERVICE_NAME),
-        Watch(cluster, resources.NAMESPACES, stores.namespaces, fields=fields),
-        own(resources.SECRETS, stores.secrets),
-        own(resources.STATEFUL_SETS, stores.statefulsets),
-        own(resources.SERVICE_ACCOUNTS, stores.accounts),
-        own(resources.ROLES, stores.roles),
-        own(resources.ROLE_BINDINGS, stores.bindings),
-        own(resources.PODS, stores.pods),
-    ]
 
 
 @dataclass(slots=True)
@@ -109,7 +42,7 @@ class Services:
     """The room: stores, edges, and the reconcile over them."""
 
     install: Install
-    stores: Stores
+    stores: watched.Stores
     executor: Executor
     plane: port.ControlPlane
     devices: devices.DeviceList
@@ -119,12 +52,8 @@ class Services:
     _confirmed_gone: set[port.DeviceId] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        stores, defaults = self.stores, self.install.defaults
-        stores.services.add_index(BY_HOSTNAME, lambda s: index_hostname(s, defaults))
-        stores.secrets.add_index(BY_DEVICE, index_device)
-        for store in stores.children:
-            store.add_index(BY_PARENT, index_parent)
-        stores.slices.add_index(BY_SERVICE, index_service)
+        stores = self.stores
+        stores.add_indexes(self.install.defaults)
         self.controller = Controller("service", self.reconcile, workers=self.workers)
         self.controller.watch(stores.services, self.map_service)
         for store in stores.children:
@@ -137,16 +66,16 @@ class Services:
 
     def map_service(self, event: Event[kube.Service]) -> Iterable[Key]:
         """The Service itself, when it concerns us, and those that share a hostname with it before or after."""
-        names_before = index_hostname(event.old, self.install.defaults) if event.old else ()
-        names_after = index_hostname(event.new, self.install.defaults) if event.new else ()
-        if concerns(event.new) or concerns(event.old):
-            yield key_of(event.obj)
+        names_before = watched.index_hostname(event.old, self.install.defaults) if event.old else ()
+        names_after = watched.index_hostname(event.new, self.install.defaults) if event.new else ()
+        if watched.concerns(event.new) or watched.concerns(event.old):
+            yield watched.key_of(event.obj)
         for hostname in {*names_before} ^ {*names_after}:
-            for rival in self.stores.services.by_index(BY_HOSTNAME, hostname):
-                yield key_of(rival)
+            for rival in self.stores.services.by_index(watched.BY_HOSTNAME, hostname):
+                yield watched.key_of(rival)
 
     def map_child(self, event: Event[Any]) -> Iterable[Key]:
-        for value in index_parent(event.obj):
+        for value in watched.index_parent(event.obj):
             namespace, _, label = value.partition("/")
             name = self.find_parent(namespace, label)
             if name:
@@ -164,15 +93,17 @@ class Services:
         return next(fits, label)
 
     def map_slice(self, event: Event[kube.EndpointSlice]) -> Iterable[Key]:
-        for value in index_service(event.obj):
+        for value in watched.index_service(event.obj):
             service = self.stores.services.get(*value.split("/", 1))
             if service is not None and request.is_exposed(service, self.install.defaults):
-                yield key_of(service)
+                yield watched.key_of(service)
 
     def map_namespace(self, event: Event[kube.Namespace]) -> Iterable[Key]:
         """The proxies' namespace changed its labels: every mode is judged again."""
         return [
-            key_of(s) for s in self.stores.services.list() if request.is_exposed(s, self.install.defaults)
+            watched.key_of(s)
+            for s in self.stores.services.list()
+            if request.is_exposed(s, self.install.defaults)
         ]
 
     def note_devices(self, changed: frozenset[port.DeviceId]) -> None:
@@ -180,13 +111,13 @@ class Services:
         self._confirmed_gone -= changed
         snapshot = self.devices.snapshot()
         for device in changed:
-            for found in self.stores.secrets.by_index(BY_DEVICE, device):
+            for found in self.stores.secrets.by_index(watched.BY_DEVICE, device):
                 for key in self.map_child(Event(old=None, new=found)):
                     self.controller.enqueue(key)
             known = snapshot.by_id.get(device)
             if known is not None:
-                for service in self.stores.services.by_index(BY_HOSTNAME, known.name.lower()):
-                    self.controller.enqueue(key_of(service))
+                for service in self.stores.services.by_index(watched.BY_HOSTNAME, known.name.lower()):
+                    self.controller.enqueue(watched.key_of(service))
 
     async def wake_on_recovery(self) -> None:
         """Run for ever: when the control plane answers again, whoever waited for it is worked on now, not when its
@@ -196,8 +127,8 @@ class Services:
             was, broken = broken, self.devices.snapshot().error is not None
             if was and not broken:
                 for service in self.stores.services.list():
-                    if concerns(service):
-                        self.controller.enqueue(key_of(service), low=True)
+                    if watched.concerns(service):
+                        self.controller.enqueue(watched.key_of(service), low=True)
             await asyncio.sleep(1.0)
 
     # --- reconcile ---------------------------------------------------------------------------------------------
@@ -243,7 +174,7 @@ class Services:
         children = self.gather_children(key)
         hostname = request.read_hostname(service).lower() if service else ""
         exposed = service is not None and request.is_exposed(service, self.install.defaults)
-        rivals = self.stores.services.by_index(BY_HOSTNAME, hostname) if exposed else ()
+        rivals = self.stores.services.by_index(watched.BY_HOSTNAME, hostname) if exposed else ()
         return Inputs(
             namespace=key.namespace,
             name=key.name,
@@ -252,21 +183,21 @@ class Services:
             children=children,
             tailnet=await self.gather_tailnet(children, hostname),
             admission=await self.gather_admission(children) if exposed else Admission(privileged=True),
-            rivals=tuple(r for r in rivals if key_of(r) != key),
-            slices=self.stores.slices.by_index(BY_SERVICE, f"{key.namespace}/{key.name}"),
+            rivals=tuple(r for r in rivals if watched.key_of(r) != key),
+            slices=self.stores.slices.by_index(watched.BY_SERVICE, f"{key.namespace}/{key.name}"),
             now=datetime.now(UTC),
         )
 
     def gather_children(self, key: Key) -> Children:
         parent = f"{key.namespace}/{proxy_names.truncate_label(key.name)}"
-        found = first(self.stores.secrets.by_index(BY_PARENT, parent))
+        found = first(self.stores.secrets.by_index(watched.BY_PARENT, parent))
         return Children(
-            service_account=first(self.stores.accounts.by_index(BY_PARENT, parent)),
-            role=first(self.stores.roles.by_index(BY_PARENT, parent)),
-            role_binding=first(self.stores.bindings.by_index(BY_PARENT, parent)),
+            service_account=first(self.stores.accounts.by_index(watched.BY_PARENT, parent)),
+            role=first(self.stores.roles.by_index(watched.BY_PARENT, parent)),
+            role_binding=first(self.stores.bindings.by_index(watched.BY_PARENT, parent)),
             state=None if found is None else secret.read(found),
-            statefulset=first(self.stores.statefulsets.by_index(BY_PARENT, parent)),
-            pod=first(self.stores.pods.by_index(BY_PARENT, parent)),
+            statefulset=first(self.stores.statefulsets.by_index(watched.BY_PARENT, parent)),
+            pod=first(self.stores.pods.by_index(watched.BY_PARENT, parent)),
         )
 
     async def gather_admission(self, children: Children) -> Admission:
@@ -292,7 +223,9 @@ class Services:
             device=snapshot.by_id.get(own),
             gone=bool(own) and snapshot.known and own not in snapshot.by_id and await self.is_gone(own),
             namesakes=namesakes,
-            claimed=frozenset(d.id for d in namesakes if self.stores.secrets.by_index(BY_DEVICE, d.id)),
+            claimed=frozenset(
+                d.id for d in namesakes if self.stores.secrets.by_index(watched.BY_DEVICE, d.id)
+            ),
             can_rename=self.plane.has(port.Capability.RENAME),
             can_tag=self.plane.has(port.Capability.SET_TAGS),
         )
@@ -314,40 +247,3 @@ class Services:
 
 def first[T](found: tuple[T, ...]) -> T | None:
     return found[0] if found else None
-
-
-def key_of(found: kube.Object) -> Key:
-    return Key(found.metadata.namespace, found.metadata.name)
-
-
-def concerns(service: kube.Service | None) -> bool:
-    """Does the Service name us in any way? Everything else in the cluster is passed over at once."""
-    if service is None:
-        return False
-    meta = service.metadata
-    return (
-        names.FINALIZER in meta.finalizers
-        or service.spec.loadBalancerClass == names.LOAD_BALANCER_CLASS
-        or (service.spec.type == "LoadBalancer" and service.spec.loadBalancerClass is None)
-        or any(key.startswith(request.OURS) for key in meta.annotations)
-    )
-
-
-def index_hostname(service: kube.Service, defaults: request.Defaults) -> tuple[str, ...]:
-    return (request.read_hostname(service).lower(),) if request.is_exposed(service, defaults) else ()
-
-
-def index_device(found: kube.ProxySecret) -> tuple[str, ...]:
-    device = kube.decode_key(found.data.device_id)
-    return (device,) if device else ()
-
-
-def index_parent(found: kube.Object) -> tuple[str, ...]:
-    labels = found.metadata.labels
-    name, namespace = labels.get(names.PARENT_NAME, ""), labels.get(names.PARENT_NAMESPACE, "")
-    return (f"{namespace}/{name}",) if name else ()
-
-
-def index_service(found: kube.EndpointSlice) -> tuple[str, ...]:
-    name = found.metadata.labels.get(names.SERVICE_NAME, "")
-    return (f"{found.metadata.namespace}/{name}",) if name else ()

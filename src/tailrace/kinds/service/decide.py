@@ -12,18 +12,17 @@ A crash between any two operations leaves a world that has its own row here; the
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from datetime import datetime
 
 from tailrace.api import kube, names
 from tailrace.api.conditions import ConditionType, EventReason, Reason
-from tailrace.kinds.service import condition, removal, request
+from tailrace.kinds.service import condition, mode, naming, removal, request, truth
 from tailrace.kinds.service.condition import Claim, Claims
 from tailrace.kinds.service.inputs import Inputs
+from tailrace.kinds.service.world import World, join, owner_of
 from tailrace.plan import diff, ops
 from tailrace.proxy import names as proxy_names
 from tailrace.proxy import rbac, secret, spec, statefulset
-from tailrace.settings import Mode
 from tailrace.tailnet import port
 
 INVALID = "unable to provision proxy resources: invalid Service: "
@@ -51,7 +50,7 @@ def decide(i: Inputs) -> ops.Plan:
             f"{rival.metadata.name}: set another {names.HOSTNAME} on one of the two"
         )
         return refuse(i, i.service, Reason.HOSTNAME_TAKEN, message, EventReason.NAME_CONFLICT)
-    choice = choose_mode(i, i.service, wish)
+    choice = mode.choose_mode(i, i.service, wish)
     if isinstance(choice, str):
         return refuse(i, i.service, Reason.MODE_REFUSED, choice, EventReason.FAILED, recheck=RECHECK)
     return decide_proxy(World(inputs=i, service=i.service, wish=wish, choice=choice))
@@ -93,109 +92,7 @@ def find_older_rival(i: Inputs, service: kube.Service) -> kube.Service | None:
     return None if oldest is service else oldest
 
 
-# --- mode ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
-    """The mode and the reason for it, in words."""
-
-    mode: spec.Mode
-    why: str
-
-
-def choose_mode(i: Inputs, service: kube.Service, wish: request.Request) -> Choice | str:
-    """The proxy's mode, or a sentence that quotes the refusal and says what to do."""
-    admitted, refusal = i.admission.privileged, i.admission.refusal
-    tcp_only = bool(service.spec.ports) and all(p.protocol == "TCP" for p in service.spec.ports)
-    mend = (
-        f"let the namespace {i.install.namespace} admit privileged pods (label pod-security.kubernetes.io/enforce: "
-        "privileged)"
-    )
-    if wish.mode is Mode.USERSPACE:
-        return Choice(mode=spec.Mode.USERSPACE, why="it was asked for")
-    if wish.mode is Mode.KERNEL:
-        if admitted:
-            return Choice(mode=spec.Mode.KERNEL, why="it was asked for")
-        return f"kernel mode needs a privileged pod, and the cluster refuses one: {refusal}. Either {mend}, or set {names.MODE} to userspace"
-    if wish.backend is request.Backend.HEADLESS:
-        return Choice(mode=spec.Mode.USERSPACE, why="the Service is headless")
-    if wish.proxy_protocol:
-        return Choice(mode=spec.Mode.USERSPACE, why=f"{names.PROXY_PROTOCOL} needs it")
-    if admitted:
-        return Choice(mode=spec.Mode.KERNEL, why="the cluster admits privileged pods")
-    if tcp_only:
-        return Choice(
-            mode=spec.Mode.USERSPACE, why="the cluster admits no privileged pod and all ports are TCP"
-        )
-    return f"a port that is not TCP needs kernel mode, and the cluster refuses a privileged pod: {refusal}. To serve it, {mend}; or expose the TCP ports by a Service of their own"
-
-
 # --- the proxy -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class World:
-    """The inputs with what was read out of them: what every question below is asked of."""
-
-    inputs: Inputs
-    service: kube.Service
-    wish: request.Request
-    choice: Choice
-
-    @property
-    def state(self) -> secret.State | None:
-        return self.inputs.children.state
-
-    @property
-    def joined(self) -> bool:
-        """The proxy has, or had, a device."""
-        return self.state is not None and bool(self.state.device_id)
-
-    @property
-    def device(self) -> port.Device | None:
-        return self.inputs.tailnet.device
-
-    @property
-    def ref(self) -> ops.Ref:
-        meta = self.service.metadata
-        return ops.Ref(kind="Service", namespace=meta.namespace, name=meta.name)
-
-    @property
-    def must_recreate(self) -> bool:
-        """`tailrace.dev/recreate` has a value that was not obeyed yet."""
-        return (
-            self.state is not None
-            and self.joined
-            and self.device is not None
-            and bool(self.wish.recreate)
-            and self.wish.recreate != self.state.note(names.RECREATED)
-        )
-
-    @property
-    def lost_secret(self) -> bool:
-        """The Secret was deleted under a running proxy, which does not notice: it needs a new one and a restart."""
-        return self.state is None and self.inputs.children.statefulset is not None
-
-    @property
-    def outdated_key(self) -> str:
-        """Id of a waiting key that was minted for other tags, or empty."""
-        state = self.state
-        if (
-            state is None
-            or self.joined
-            or not state.has_key
-            or state.note(names.KEY_TAGS) == join(self.wish.tags)
-        ):
-            return ""
-        return state.note(names.KEY_ID)
-
-    @property
-    def needs_key(self) -> bool:
-        state = self.state
-        if state is None or state.wants_key or self.must_recreate or self.outdated_key:
-            return True
-        return not state.has_key and (not self.joined or self.inputs.tailnet.gone)
 
 
 def decide_proxy(w: World) -> ops.Plan:
@@ -203,15 +100,15 @@ def decide_proxy(w: World) -> ops.Plan:
     i = w.inputs
     if w.needs_key and not i.tailnet.known:
         return wait_for_list(w)
-    conflict = find_conflict(w) if w.needs_key else None
+    conflict = naming.find_conflict(w) if w.needs_key else None
     if conflict is not None:
         return refuse_name(w, conflict)
     proxy = build_spec(w)
-    claims = judge(w)
+    claims = truth.judge(w)
     unsure = w.joined and w.device is None and not i.tailnet.gone
     return ops.Plan(
         stages=ops.stages(
-            [decide_finalizer(w), *decide_dead_devices(w)],
+            [decide_finalizer(w), *naming.decide_dead_devices(w)],
             [*decide_rbac(w, proxy), *decide_secret(w, proxy)],
             [decide_statefulset(w, proxy), decide_touch(w)],
             [*decide_device(w)],
@@ -240,9 +137,9 @@ def wait_for_list(w: World) -> ops.Plan:
         return ops.Plan(
             result=ops.Result(waiting_on="the device list"), owner=owner_of(w.inputs), interest=True
         )
-    claim = judge_unreachable(w, problem)
+    claim = truth.judge_unreachable(w, problem)
     claims = Claims(
-        accepted=judge_accepted(w),
+        accepted=truth.judge_accepted(w),
         provisioned=claim,
         proxy=dataclasses.replace(claim, reason=Reason.PROXY_PENDING),
     )
@@ -254,64 +151,13 @@ def wait_for_list(w: World) -> ops.Plan:
     )
 
 
-# --- names -----------------------------------------------------------------------------------------------------
-
-
-def is_replaceable(w: World, device: port.Device) -> bool:
-    """A dead device that was made for the same tags as ours: nobody's live machine."""
-    ours = {*w.wish.tags, *w.inputs.install.defaults.tags}
-    dead = not device.online and device.id not in w.inputs.tailnet.claimed
-    return dead and bool(device.tags) and set(device.tags) <= ours
-
-
-def find_conflict(w: World) -> port.Device | None:
-    """The device that keeps us from the hostname, by the Service's own rule; None when the way is free."""
-    for device in w.inputs.tailnet.namesakes:
-        match w.wish.on_conflict:
-            case request.OnConflict.FAIL:
-                return device
-            case request.OnConflict.REPLACE_OFFLINE if not is_replaceable(w, device):
-                return device
-            case _:
-                pass
-    return None
-
-
 def refuse_name(w: World, device: port.Device) -> ops.Plan:
-    owner = f"tags {', '.join(device.tags)}" if device.tags else f"user {device.user or 'unknown'}"
-    state = "connected" if device.online else "not connected"
-    plan = refuse(
-        w.inputs,
-        w.service,
-        Reason.NAME_CONFLICT,
-        f'the name "{w.wish.hostname}" is taken by device {device.id} ({owner}, {", ".join(device.addresses)}, {state}): '
-        f"delete or rename that device, set another {names.HOSTNAME}, or set {names.NAME_CONFLICT} to suffix",
-        EventReason.NAME_CONFLICT,
-    )
+    message = naming.describe_conflict(w, device)
+    plan = refuse(w.inputs, w.service, Reason.NAME_CONFLICT, message, EventReason.NAME_CONFLICT)
     return dataclasses.replace(plan, result=ops.Result(waiting_on="the name"))
 
 
-def decide_dead_devices(w: World) -> list[ops.Op]:
-    """Devices that must go before a key is minted, so that the new one gets the clean name."""
-    if not w.needs_key:
-        return []
-    found: list[ops.Op] = []
-    if w.state is not None and w.device is not None and (w.must_recreate or w.state.wants_key):
-        found.append(ops.DeleteDevice(device=w.device.id, name=w.device.name, claim=ops.Claim.IDENTITY))
-    if w.wish.on_conflict is request.OnConflict.REPLACE_OFFLINE:
-        ours = tuple(sorted({*w.wish.tags, *w.inputs.install.defaults.tags}))
-        found += [
-            ops.DeleteDevice(device=d.id, name=d.name, claim=ops.Claim.DEAD_NAMESAKE, tags=ours)
-            for d in w.inputs.tailnet.namesakes
-        ]
-    return found
-
-
 # --- children --------------------------------------------------------------------------------------------------
-
-
-def owner_of(i: Inputs) -> dict[str, str]:
-    return proxy_names.build_labels("svc", i.namespace, i.name)
 
 
 def build_spec(w: World) -> spec.ProxySpec:
@@ -396,10 +242,6 @@ def decide_rbac(w: World, proxy: spec.ProxySpec) -> list[ops.Op | None]:
         diff.decide_apply(role, children.role),
         diff.decide_apply(binding, children.role_binding),
     ]
-
-
-def join(tags: tuple[str, ...]) -> str:
-    return ",".join(tags)
 
 
 def decide_secret(w: World, proxy: spec.ProxySpec) -> list[ops.Op | None]:
@@ -495,107 +337,6 @@ def decide_device(w: World) -> list[ops.Op]:
     return found
 
 
-# --- what is true ----------------------------------------------------------------------------------------------
-
-
-def judge(w: World) -> Claims | None:
-    """The truth after this plan; None while the device list is older than the login, so that nothing half-true is
-    written for the second that it takes."""
-    i = w.inputs
-    if w.joined and w.device is None and not i.tailnet.gone and not i.tailnet.problem:
-        return None
-    if w.device is not None and w.state is not None and not w.state.fqdn:
-        return None  # containerboot writes the name right after the id
-    online = judge_online(w)
-    provisioned = Claim(status=True, reason=Reason.PROVISIONED, message="the proxy's objects exist")
-    named = w.state is not None and bool(w.state.fqdn) and not i.tailnet.gone
-    pending = "no Tailscale hostname known yet, waiting for proxy pod to finish auth"
-    proxy = (
-        Claim(status=True, reason=Reason.PROXY_CREATED, message=str(Reason.PROXY_CREATED))
-        if named
-        else Claim(status=False, reason=Reason.PROXY_PENDING, message=pending)
-    )
-    return Claims(
-        accepted=judge_accepted(w),
-        provisioned=provisioned,
-        online=online,
-        backend=condition.judge_backend(w.service, i.slices),
-        proxy=proxy,
-        urls=condition.build_urls(w.service, w.state.fqdn) if named and w.state else (),
-        ingress=build_ingress(w, named=named),
-    )
-
-
-def judge_accepted(w: World) -> Claim:
-    return Claim(status=True, reason=Reason.ACCEPTED, message=f"mode {w.choice.mode}: {w.choice.why}")
-
-
-def judge_unreachable(w: World, problem: str) -> Claim:
-    reason = Reason.CREDENTIALS_REFUSED if w.inputs.tailnet.denied else Reason.CONTROL_PLANE_UNREACHABLE
-    return Claim(status=False, reason=reason, message=problem)
-
-
-def judge_online(w: World) -> Claim:
-    tailnet, state, device = w.inputs.tailnet, w.state, w.device
-    if state is None or not state.device_id or (not state.fqdn and device is None and not tailnet.gone):
-        return Claim(status=False, reason=Reason.WAITING_FOR_LOGIN, message=describe_pod(w))
-    if tailnet.gone:
-        return Claim(
-            status=False,
-            reason=Reason.DEVICE_GONE,
-            message=f"device {state.device_id} was deleted on the control plane; the proxy joins again with a new key",
-        )
-    if device is None or not tailnet.fresh:
-        return dataclasses.replace(judge_unreachable(w, tailnet.problem), status=None)
-    where = f"{state.fqdn or device.name} ({', '.join(device.addresses)})"
-    if not device.online:
-        hint = f"look at pod {w.inputs.install.namespace}/{state.secret.metadata.name}"
-        return Claim(status=False, reason=Reason.DISCONNECTED, message=f"{where} is not connected: {hint}")
-    if not tailnet.can_tag and tuple(sorted(device.tags)) != w.wish.tags:
-        return Claim(
-            status=True,
-            reason=Reason.TAGS_DIFFER,
-            message=f"{where} is connected with tags {join(device.tags)} instead of {join(w.wish.tags)}, which cannot be "
-            f"changed in place: set {names.RECREATE} to a new value to make it anew",
-        )
-    if device.name.lower() != w.wish.hostname and (tailnet.namesakes or not tailnet.can_rename):
-        return Claim(
-            status=True,
-            reason=Reason.NAME_DIFFERS,
-            message=f'{where} is connected; the name "{w.wish.hostname}" is taken by another device',
-        )
-    return Claim(status=True, reason=Reason.CONNECTED, message=f"{where} is connected")
-
-
-def describe_pod(w: World) -> str:
-    """What the proxy's pod does while we wait for its login; the ordinary steps are not told one by one, since each
-    would be a write of the status."""
-    pod, name = w.inputs.children.pod, proxy_names.build_child_name("svc", w.inputs.namespace, w.inputs.name)
-    where = f"pod {w.inputs.install.namespace}/{name}-0"
-    if pod is None:
-        return f"waiting for {where} to join"
-    waiting = [s.state.waiting for s in pod.status.containerStatuses if s.state.waiting]
-    for reason in waiting:
-        if reason.message:
-            return f"{where} waits: {reason.reason}: {reason.message[:200]}"
-    for condition_ in pod.status.conditions:
-        if condition_.type == "PodScheduled" and condition_.status == "False" and condition_.message:
-            return f"{where} is not scheduled: {condition_.message[:200]}"
-    return f"waiting for {where} to join"
-
-
-def build_ingress(w: World, *, named: bool) -> tuple[dict[str, str], ...] | None:
-    """status.loadBalancer.ingress: the name, then the addresses of the families that the Service has."""
-    if not request.is_load_balancer(w.service, w.inputs.install.defaults):
-        return None
-    if not named or w.state is None:
-        return ()
-    ips = w.service.spec.clusterIPs or (w.service.spec.clusterIP,)
-    families = {":" in ip for ip in ips if ip and ip != "None"}
-    addresses = [a for a in w.state.addresses if not families or (":" in a) in families]
-    return ({"hostname": w.state.fqdn}, *({"ip": a} for a in addresses))
-
-
 # --- events ----------------------------------------------------------------------------------------------------
 
 
@@ -607,7 +348,7 @@ def emit(service: kube.Service, reason: EventReason, message: str, *, warning: b
 
 def decide_events(w: World) -> list[ops.Op]:
     """Told when something changes, never again for the same world."""
-    accepted = judge_accepted(w)
+    accepted = truth.judge_accepted(w)
     found: list[ops.Op] = []
     if condition.changed(ConditionType.ACCEPTED, accepted, w.service):
         found.append(emit(w.service, EventReason.MODE_CHOSEN, accepted.message, warning=False))
@@ -623,5 +364,5 @@ def decide_events(w: World) -> list[ops.Op]:
             for d in w.inputs.tailnet.namesakes
         ]
     if w.inputs.tailnet.gone and w.needs_key:
-        found.append(emit(w.service, EventReason.DEVICE_GONE, judge_online(w).message))
+        found.append(emit(w.service, EventReason.DEVICE_GONE, truth.judge_online(w).message))
     return found

@@ -10,9 +10,10 @@ import dataclasses
 from tailrace import errors
 from tailrace.api import kube, names
 from tailrace.api.conditions import ConditionType, EventReason, Reason
-from tailrace.kinds.service import condition, decide, request
+from tailrace.kinds.service import condition, decide, mode, request, truth
 from tailrace.kinds.service.condition import Claim, Claims
 from tailrace.kinds.service.inputs import Inputs
+from tailrace.kinds.service.world import World, owner_of
 from tailrace.plan import ops
 
 
@@ -29,7 +30,7 @@ def decide_failure(i: Inputs, plan: ops.Plan, error: Exception) -> ops.Plan:
         told = decide.emit(i.service, EventReason.FAILED, claim.message)
     return ops.Plan(
         stages=ops.stages([condition.decide_status(claims, i.service, i.now), told]),
-        owner=decide.owner_of(i),
+        owner=owner_of(i),
     )
 
 
@@ -40,11 +41,11 @@ def build_claims(i: Inputs, service: kube.Service, failed: Claim) -> Claims:
     wish = request.read_request(service, i.install.defaults)
     if not wish.exposed or service.metadata.deletionTimestamp is not None:
         return Claims(accepted=accepted, provisioned=failed, proxy=proxy)
-    choice = decide.choose_mode(i, service, wish)
+    choice = mode.choose_mode(i, service, wish)
     if isinstance(choice, str):
         return Claims(accepted=accepted, provisioned=failed, proxy=proxy)
-    world = decide.World(inputs=i, service=service, wish=wish, choice=choice)
-    claims = decide.judge(world) or Claims(accepted=decide.judge_accepted(world))
+    world = World(inputs=i, service=service, wish=wish, choice=choice)
+    claims = truth.judge(world) or Claims(accepted=truth.judge_accepted(world))
     return dataclasses.replace(claims, provisioned=failed, proxy=proxy)
 
 
