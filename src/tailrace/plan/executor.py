@@ -20,7 +20,6 @@ from tailrace.plan import ops, ownership
 from tailrace.proxy import secret
 from tailrace.tailnet import port
 
-
 type Recorder = Callable[[ops.Emit], None]
 """Takes Kubernetes Events without waiting for them."""
 
