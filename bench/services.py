@@ -87,7 +87,9 @@ async def read_metrics() -> dict[str, float]:
         text = (await client.get(f"http://{METRICS}/metrics")).text
     found: dict[str, float] = {}
     for line in text.splitlines():
-        match = re.match(r'tailrace_kube_requests_total\{code="(\d+)",resource="([^"]+)",verb="([^"]+)"\} (\S+)', line)
+        match = re.match(
+            r'tailrace_kube_requests_total\{code="(\d+)",resource="([^"]+)",verb="([^"]+)"\} (\S+)', line
+        )
         if match and match[3] != "watch" and match[2] != "leases":
             found[f"{match[3]} {match[2]}"] = found.get(f"{match[3]} {match[2]}", 0) + float(match[4])
         for name in ("process_cpu_seconds_total", "process_resident_memory_bytes"):
@@ -169,7 +171,9 @@ async def run(options: argparse.Namespace) -> None:
             try:
                 before, calls = await read_metrics(), sum(plane.faults.calls.values())
                 began = time.monotonic()
-                await asyncio.gather(*(cluster.create(resources.SERVICES, build_service(n)) for n in range(count)))
+                await asyncio.gather(
+                    *(cluster.create(resources.SERVICES, build_service(n)) for n in range(count))
+                )
                 created = time.monotonic() - began
                 while len(ready) < count:
                     await asyncio.sleep(0.05)
@@ -185,8 +189,12 @@ async def run(options: argparse.Namespace) -> None:
                     "all online after s": round(elapsed, 2),
                     "kubernetes requests a service": round(sum(made.values()) / count, 2),
                     "by request": dict(made.most_common()),
-                    "control-plane calls a service": round((sum(plane.faults.calls.values()) - calls) / count, 3),
-                    "cpu s": round(after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"], 2),
+                    "control-plane calls a service": round(
+                        (sum(plane.faults.calls.values()) - calls) / count, 3
+                    ),
+                    "cpu s": round(
+                        after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"], 2
+                    ),
                     "peak memory MiB": round(read_peak(operator.pid) / 1024, 1),
                 }
                 calls = sum(plane.faults.calls.values())
@@ -196,7 +204,9 @@ async def run(options: argparse.Namespace) -> None:
                     "settled s": options.settle,
                     "settled kubernetes requests": sum(requests_between(after, settled).values()),
                     "settled control-plane calls": sum(plane.faults.calls.values()) - calls,
-                    "settled cpu s": round(settled["process_cpu_seconds_total"] - after["process_cpu_seconds_total"], 2),
+                    "settled cpu s": round(
+                        settled["process_cpu_seconds_total"] - after["process_cpu_seconds_total"], 2
+                    ),
                     "resident MiB": round(settled["process_resident_memory_bytes"] / 2**20, 1),
                 }
                 print(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
@@ -210,7 +220,9 @@ async def run(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--services", type=int, default=500)
     parser.add_argument("--settle", type=float, default=60.0)
