@@ -38,6 +38,14 @@ gen: setup ## generate the reference pages
 bench: setup ## measure 500 Services: make bench KUBECONFIG=FILE (an API server made for this)
 	@$(VENV)/bin/python bench/services.py --kubeconfig "$(KUBECONFIG)"
 
+.PHONY: rig
+rig: setup ## build the real servers that tests/rig uses (needs Go; minutes at first, then immediate)
+	@$(VENV)/bin/python tools/rig.py
+
+.PHONY: rig-check
+rig-check: setup ## list the real servers that are there
+	@$(VENV)/bin/python tools/rig.py --check
+
 .PHONY: requirements
 requirements: setup ## lock the dependencies anew (requirements/*.txt, hashes only)
 	@set -e; bin=$(VENV)/bin; uv=$$(command -v uv || echo $$bin/uv); for set in run dev; do \

@@ -1,6 +1,7 @@
 """A real kube-apiserver with etcd and the controller manager, for one test session, on loopback ports of its own.
 
-The binaries come from `TAILRACE_RIG_BIN`, `KUBEBUILDER_ASSETS` or `PATH`; what is missing is named in the skip.
+The binaries come from `TAILRACE_RIG_BIN`, `KUBEBUILDER_ASSETS`, what `make rig` built, or `PATH`; what is missing is
+named in the skip.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ ADMIN = "rig-admin-token"
 def find_binaries() -> dict[str, str]:
     """Where each binary is; those that are missing are left out."""
     folders = [os.environ.get(name, "") for name in ("TAILRACE_RIG_BIN", "KUBEBUILDER_ASSETS")]
-    path = os.pathsep.join([*(f for f in folders if f), os.environ.get("PATH", "")])
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tailrace" / "rig"
+    path = os.pathsep.join([*(f for f in folders if f), str(cache), os.environ.get("PATH", "")])
     return {name: found for name in BINARIES if (found := shutil.which(name, path=path))}
 
 

@@ -1,0 +1,80 @@
+"""Build the rig's real servers from their Go modules into a cache folder outside the tree; a second run is immediate.
+
+    python tools/rig.py [--check]
+
+Versions and checksums are those of `tests/rig/tools/*/go.mod` and `go.sum`. Without a Go toolchain it says so and does
+nothing: the tests that need a server are then skipped by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parent.parent / "tests" / "rig" / "tools"
+FOLDER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tailrace" / "rig"
+
+
+def list_tools(module: Path) -> list[str]:
+    """The packages that a module's `tool` lines name."""
+    text = (module / "go.mod").read_text()
+    block = re.search(r"^tool \((.*?)^\)", text, re.S | re.M)
+    names = block[1].split() if block else re.findall(r"^tool (\S+)$", text, re.M)
+    return [name.strip() for name in names]
+
+
+def build_flags(module: Path) -> str:
+    """Linker flags; Kubernetes' programs learn their version from them."""
+    version = re.search(r"k8s\.io/kubernetes (v\d+)\.(\d+)\.(\d+)", (module / "go.mod").read_text())
+    if not version:
+        return "-s -w"
+    major, minor, patch = version[1][1:], version[2], version[3]
+    base = "k8s.io/component-base/version"
+    return f"-s -w -X {base}.gitVersion=v{major}.{minor}.{patch} -X {base}.gitMajor={major} -X {base}.gitMinor={minor}"
+
+
+def name_binary(package: str) -> str:
+    """`go.etcd.io/etcd/server/v3` makes `etcd`, everything else the last word of its path."""
+    return "etcd" if "etcd" in package else package.rsplit("/", 1)[-1]
+
+
+def build(module: Path) -> None:
+    digest = hashlib.sha256((module / "go.mod").read_bytes() + (module / "go.sum").read_bytes()).hexdigest()
+    for package in list_tools(module):
+        target, stamp = FOLDER / name_binary(package), FOLDER / f".{name_binary(package)}.stamp"
+        if target.is_file() and stamp.is_file() and stamp.read_text() == digest:
+            continue
+        print(f"rig: building {target.name} …", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        command = ["go", "build", "-trimpath", "-ldflags", build_flags(module), "-o", str(target), package]
+        done = subprocess.run(command, cwd=module, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            sys.exit(f"rig: {target.name} could not be built:\n{done.stderr[-2000:]}")
+        stamp.write_text(digest)
+        print(f"rig: {target.name} built in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    modules = sorted(path.parent for path in TOOLS.glob("*/go.mod"))
+    if "--check" in sys.argv[1:]:
+        for module in modules:
+            for package in list_tools(module):
+                binary = FOLDER / name_binary(package)
+                print(f"{binary.name:<28}{binary if binary.is_file() else 'missing: make rig builds it'}")
+        return
+    if shutil.which("go") is None:
+        print("rig: no Go toolchain, so no real servers; their tests will be skipped", file=sys.stderr)
+        return
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for module in modules:
+        build(module)
+
+
+if __name__ == "__main__":
+    main()
