@@ -201,6 +201,7 @@ def catch_signals() -> asyncio.Event:
 
 async def main(settings: Settings, *, kubeconfig: Path | None = None, context: str | None = None) -> None:
     """What `tailrace run` does."""
+    edges = open_edges(settings, kubeconfig=kubeconfig, context=context)
     level = "info" if settings.logging == "info" else "debug"
     logs.configure(level=level, pretty=True if settings.logging == "dev" else None)
-    await run(settings, open_edges(settings, kubeconfig=kubeconfig, context=context))
+    await run(settings, edges)
