@@ -157,10 +157,9 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
 
 
 def build_elector(settings: Settings, cluster: Kube, namespace: str) -> Elector | None:
-    if not settings.leader_election:
-        return None
     identity = settings.pod_name or f"{os.uname().nodename}-{os.getpid()}"
-    return Elector(cluster, namespace=namespace, name="tailrace", identity=identity)
+    elector = Elector(cluster, namespace=namespace, name="tailrace", identity=identity)
+    return elector if settings.leader_election else None
 
 
 def describe_list(listing: devices.DeviceList) -> str:
@@ -202,6 +201,6 @@ def catch_signals() -> asyncio.Event:
 async def main(settings: Settings, *, kubeconfig: Path | None = None, context: str | None = None) -> None:
     """What `tailrace run` does."""
     edges = open_edges(settings, kubeconfig=kubeconfig, context=context)
-    level = "info" if settings.logging == "info" else "debug"
-    logs.configure(level=level, pretty=True if settings.logging == "dev" else None)
+    verbose = settings.logging != "info"
+    logs.configure(level="debug" if verbose else "info", pretty=settings.logging == "dev" or None)
     await run(settings, edges)

@@ -45,6 +45,16 @@ def test_nothing_is_left_for_later() -> None:
     assert found == []
 
 
+def test_no_path_of_a_machine_stands_in_the_repository() -> None:
+    word = re.compile(r"/wo" r"rk/|/ro" r"ot/|/home/[a-z]+/")
+    texts = [
+        f
+        for f in list_files()
+        if f.suffix in {".py", ".md", ".toml", ".yaml", ".in", ""} and f.name != "LICENSE"
+    ]
+    assert [str(f.relative_to(ROOT)) for f in texts if word.search(f.read_text(errors="replace"))] == []
+
+
 def test_the_lock_holds_hashes_and_no_addresses() -> None:
     for lock in (ROOT / "requirements").glob("*.txt"):
         text = lock.read_text()

@@ -92,20 +92,6 @@ faults = st.lists(st.one_of(st.none(), st.sampled_from(FAULTS)), max_size=12)
 slow = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-async def run_history(history: list[str], trouble: list[errors.TailraceError | None]) -> World:
-    """Expose, edit in this order with faults in between, come to rest."""
-    async with open_world() as world:
-        world.cluster.put(resources.SERVICES, build_service())
-        world.cluster.faults.extend(trouble)
-        await world.reconcile(WEB)
-        for edit in history:
-            EDITS[edit](world)
-            world.cluster.run_machinery()
-            await world.reconcile(WEB)
-        await world.settle(WEB)
-        return world
-
-
 @slow
 @given(history=edits, trouble=faults)
 def test_any_history_settles_and_then_writes_nothing(
@@ -138,7 +124,15 @@ def test_any_history_ends_in_the_same_world_as_a_clean_start(
     """Law 3: what the Service says now decides, not how it got there."""
 
     async def run() -> None:
-        world = await run_history(history, trouble)
+        async with open_world() as world:
+            world.cluster.put(resources.SERVICES, build_service())
+            world.cluster.faults.extend(trouble)
+            await world.reconcile(WEB)
+            for edit in history:
+                EDITS[edit](world)
+                world.cluster.run_machinery()
+                await world.reconcile(WEB)
+            await world.settle(WEB)
         service = world.cluster.objects["Service", "demo", "web"]
         async with open_world() as clean:
             notes = service["metadata"].get("annotations", {})

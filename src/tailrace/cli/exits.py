@@ -7,7 +7,6 @@ import enum
 
 class Exit(enum.IntEnum):
     OK = 0
-    NOT_READY = 1
     USAGE = 2
     UNREACHABLE = 3
     REFUSED = 4
@@ -15,8 +14,7 @@ class Exit(enum.IntEnum):
 
 
 MEANING = {
-    Exit.OK: "Done; with `sandbox --once`: everything is Ready.",
-    Exit.NOT_READY: "Something is not Ready (`sandbox --once`), or what was asked for is not there.",
+    Exit.OK: "Done.",
     Exit.USAGE: "Something was typed wrong; the message says what and how to type it right.",
     Exit.UNREACHABLE: "The cluster or the control plane does not answer.",
     Exit.REFUSED: "The cluster or the control plane refuses our rights or the object.",
