@@ -393,7 +393,7 @@ def _unmanaged(doc: Doc) -> Doc:
 def _empty(schema: Schema) -> Doc:
     """A new object before anything was written: what the server's type holds by value, and required fields as zero."""
     parts = {name: _empty(below) for name, below in schema.properties.items() if below.by_value}
-    lists = {name: [] for name in schema.required if schema.child(name).type == "array"}
+    lists: Doc = {name: [] for name in schema.required if schema.child(name).type == "array"}
     zeros = {
         name: below.default for name, below in schema.properties.items() if below.default in (0, "", False)
     }

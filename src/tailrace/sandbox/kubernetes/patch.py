@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from tailrace.sandbox.kubernetes.schema import Schema
+from tailrace.sandbox.kubernetes.schema import Schema, copy_of
 
 Doc = dict[str, Any]
 
@@ -34,7 +34,7 @@ class PatchError(Exception):
 
 def json_patch(doc: Doc, ops: Sequence[Mapping[str, Any]]) -> Doc:
     """RFC 6902: all operations or none."""
-    box: Doc = {"": _copy(doc)}
+    box: Doc = {"": copy_of(doc)}
     for op in ops:
         kind, path = op.get("op"), op.get("path")
         act = _OPERATIONS.get(kind) if isinstance(kind, str) else None
@@ -109,7 +109,7 @@ def _read(box: Doc, tokens: Sequence[str], verb: str) -> Any:
 
 
 def _add(box: Doc, tokens: Sequence[str], op: Mapping[str, Any]) -> None:
-    _put(box, tokens, _copy(op.get("value")), "add")
+    _put(box, tokens, copy_of(op.get("value")), "add")
 
 
 def _put(box: Doc, tokens: Sequence[str], value: Any, verb: str) -> None:
@@ -138,7 +138,7 @@ def _remove(box: Doc, tokens: Sequence[str], op: Mapping[str, Any]) -> None:
 def _replace(box: Doc, tokens: Sequence[str], op: Mapping[str, Any]) -> None:
     _read(box, tokens, "replace")
     parent, last = _parent(box, tokens, "replace"), tokens[-1]
-    parent[int(last) if isinstance(parent, list) else last] = _copy(op.get("value"))
+    parent[int(last) if isinstance(parent, list) else last] = copy_of(op.get("value"))
 
 
 def _move(box: Doc, tokens: Sequence[str], op: Mapping[str, Any]) -> None:
@@ -151,7 +151,7 @@ def _move(box: Doc, tokens: Sequence[str], op: Mapping[str, Any]) -> None:
 
 
 def _duplicate(box: Doc, tokens: Sequence[str], op: Mapping[str, Any]) -> None:
-    _put(box, tokens, _copy(_read(box, _origin(op), "copy")), "copy")
+    _put(box, tokens, copy_of(_read(box, _origin(op), "copy")), "copy")
 
 
 def _origin(op: Mapping[str, Any]) -> list[str]:
@@ -204,7 +204,7 @@ def merge_patch(doc: Doc, patch: Mapping[str, Any]) -> Doc:
             below = result.get(key)
             result[key] = merge_patch(below if isinstance(below, dict) else {}, value)
         else:
-            result[key] = _copy(value)
+            result[key] = copy_of(value)
     return result
 
 
@@ -215,7 +215,7 @@ def strategic_merge_patch(doc: Doc, patch: Mapping[str, Any], schema: Schema) ->
     """Kubernetes' own form: as merge patch, but lists merge by the key that the schema names, and directives are obeyed."""
     match patch.get(DIRECTIVE):
         case "replace":
-            return {key: _copy(value) for key, value in patch.items() if key != DIRECTIVE}
+            return {key: copy_of(value) for key, value in patch.items() if key != DIRECTIVE}
         case "delete":
             return {}
         case None | "merge":
@@ -269,7 +269,7 @@ def _merge_field(result: Doc, key: str, value: Any, schema: Schema) -> None:
     elif isinstance(value, list) and "merge" in schema.strategies:
         result[key] = _merge_list(before if isinstance(before, list) else [], value, schema)
     else:
-        result[key] = _copy(value)
+        result[key] = copy_of(value)
 
 
 def _merge_list(before: list[Any], patch: list[Any], schema: Schema) -> list[Any]:
@@ -314,12 +314,4 @@ def _clean(value: Any) -> Any:
     """A new value as it is stored: without directives and nulls."""
     if isinstance(value, dict):
         return {k: _clean(v) for k, v in value.items() if v is not None and not k.startswith("$")}
-    return _copy(value)
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copy(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
-    return value
+    return copy_of(value)

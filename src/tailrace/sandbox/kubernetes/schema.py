@@ -31,6 +31,8 @@ class Schema:
 
     type: str = "any"
     """object, array, string, integer, number, boolean, int-or-string, quantity, time, bytes, or any."""
+    name: str = ""
+    """A built-in definition's name (`core.v1.Probe`), which `defaults` and `openapi` go by."""
     properties: dict[str, Schema] = field(default_factory=dict)
     additional: Schema | None = None
     """The type of a map's values."""
@@ -103,6 +105,7 @@ def _definition(name: str) -> Schema:
         return known
     facts = _definitions()[name]
     made = Schema(
+        name=name,
         type="object" if facts["fields"] or not name.rsplit(".", 1)[1].startswith("JSON") else "any",
         atomic=facts.get("atomic", False),
         required=tuple(facts.get("required", ())),
@@ -233,7 +236,7 @@ def _default(value: Any, schema: Schema) -> Any:
         for key, below in schema.properties.items():
             missing = key not in out or (out[key] is None and not below.nullable)
             if missing and (below.default is not None or below.by_value):
-                out[key] = _default({} if below.by_value else _copy(below.default), below)
+                out[key] = _default({} if below.by_value else copy_of(below.default), below)
             elif missing and key in out:
                 del out[key]
         same = len(out) == len(value) and all(out.get(key, NOTHING) is inner for key, inner in value.items())
@@ -244,10 +247,10 @@ def _default(value: Any, schema: Schema) -> Any:
     return value
 
 
-def _copy(value: Any) -> Any:
+def copy_of(value: Any) -> Any:
     """A copy of a JSON value that shares nothing which could be changed."""
     if isinstance(value, dict):
-        return {key: _copy(inner) for key, inner in value.items()}
+        return {key: copy_of(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_copy(item) for item in value]
+        return [copy_of(item) for item in value]
     return value
