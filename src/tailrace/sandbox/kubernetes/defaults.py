@@ -16,7 +16,10 @@ from tailrace.sandbox.kubernetes.schema import Schema
 Doc = dict[str, Any]
 
 _RBAC: Final = "rbac.authorization.k8s.io"
-_TEMPLATE_CONTAINER: Final = {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}
+_TEMPLATE_CONTAINER: Final = {
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+}
 
 TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
     "apps.v1.DaemonSetSpec": {"revisionHistoryLimit": 10},
@@ -27,7 +30,10 @@ TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
     "apps.v1.RollingUpdateDaemonSet": {"maxSurge": 0, "maxUnavailable": 1},
     "apps.v1.RollingUpdateDeployment": {"maxSurge": "25%", "maxUnavailable": "25%"},
     "apps.v1.RollingUpdateStatefulSetStrategy": {"partition": 0},
-    "apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+    "apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy": {
+        "whenDeleted": "Retain",
+        "whenScaled": "Retain",
+    },
     "apps.v1.StatefulSetSpec": {
         "persistentVolumeClaimRetentionPolicy": {},
         "podManagementPolicy": "OrderedReady",
@@ -106,7 +112,9 @@ def _fill(value: Any, schema: Schema) -> None:
 
 def _fill_container(container: Doc) -> None:
     if not container.get("imagePullPolicy"):
-        container["imagePullPolicy"] = "Always" if _tag(container.get("image", "")) == "latest" else "IfNotPresent"
+        container["imagePullPolicy"] = (
+            "Always" if _tag(container.get("image", "")) == "latest" else "IfNotPresent"
+        )
 
 
 def _tag(image: str) -> str:
@@ -117,7 +125,12 @@ def _tag(image: str) -> str:
 
 
 def _fill_probe(probe: Doc) -> None:
-    for key, standard in (("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)):
+    for key, standard in (
+        ("timeoutSeconds", 1),
+        ("periodSeconds", 10),
+        ("successThreshold", 1),
+        ("failureThreshold", 3),
+    ):
         probe[key] = probe.get(key) or standard
 
 
