@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -129,9 +130,7 @@ def apply(
     before = _unmanaged(live) if live is not None else {}
     who = Manager("Apply", manager, "", subresource)
     config = _unmanaged(applied)
-    if manager == KUBECTL and LAST_APPLIED in _annotations(before):
-        config = _with_last_applied(config)
-    mine = fieldset.field_set(schema, config) - _NEVER_OWNED
+    mine = _ownable(fieldset.field_set(schema, config), schema, subresource)
     merged = _prune(_merge(schema, before, config), schema, managed, who, mine)
     changes = fieldset.compare(schema, before, merged)
     clashes = _clashes(changes, managed, who)
@@ -144,6 +143,8 @@ def apply(
     untouched = not changes and previous is not None and previous.paths == mine
     time = previous.time if untouched and previous else now
     after[who] = Owned(mine, api_version, time)
+    if manager == KUBECTL and LAST_APPLIED in _annotations(merged):
+        merged = _with_last_applied(merged, config)
     return settle(live, _with_managed(fill(merged) if fill else merged, after))
 
 
@@ -173,7 +174,7 @@ def update_managed(
     changes = fieldset.compare(schema, base, plain)
     who = Manager(operation, manager, api_version, subresource)
     after = _take(managed, who, changes)
-    gained = (changes.added | changes.modified) - _NEVER_OWNED
+    gained = _ownable(changes.added | changes.modified, schema, subresource)
     previous = managed.get(who)
     paths = ((previous.paths if previous else frozenset()) - changes.removed) | gained
     if paths:
@@ -185,6 +186,16 @@ def update_managed(
 
 
 # What a write does to the others -------------------------------------------------------------------------------
+
+
+def _ownable(paths: AbstractSet[Path], schema: Schema, subresource: str) -> Paths:
+    """Without what the server writes itself, and without what this endpoint does not write."""
+    status = schema.properties.get("status")
+    if subresource == "status":
+        other = "f:spec"
+    else:
+        other = "f:status" if status is not None and status.by_value and not subresource else ""
+    return frozenset(path for path in paths - _NEVER_OWNED if path[0] != other)
 
 
 def _take(managed: Managed, who: Manager, changes: fieldset.Changes) -> Managed:
@@ -234,13 +245,11 @@ def _handed_over(live: Doc, schema: Schema) -> Paths:
     return fieldset.field_set(schema, last) - changes.modified - changes.added - changes.removed
 
 
-def _with_last_applied(config: Doc) -> Doc:
+def _with_last_applied(merged: Doc, config: Doc) -> Doc:
     """kubectl's annotation kept true, so that a later client-side apply starts from what was applied."""
-    notes = {k: v for k, v in _annotations(config).items() if k != LAST_APPLIED}
-    meta = {k: v for k, v in config.get("metadata", {}).items() if k != "annotations"}
-    plain = {**config, "metadata": {**meta, **({"annotations": notes} if notes else {})}}
-    text = json.dumps(plain, separators=(",", ":"), sort_keys=True) + "\n"
-    return {**config, "metadata": {**meta, "annotations": {**notes, LAST_APPLIED: text}}}
+    text = json.dumps(config, separators=(",", ":"), sort_keys=True) + "\n"
+    notes = {**_annotations(merged), LAST_APPLIED: text}
+    return {**merged, "metadata": {**merged["metadata"], "annotations": notes}}
 
 
 # Merging -------------------------------------------------------------------------------------------------------
