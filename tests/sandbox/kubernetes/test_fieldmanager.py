@@ -177,6 +177,24 @@ def test_an_item_no_longer_applied_goes_and_its_neighbours_stay() -> None:
     assert [(p["port"], p["protocol"]) for p in live["spec"]["ports"]] == [(81, "TCP"), (81, "UDP")]
 
 
+def test_metadata_stays_when_its_last_applied_part_goes() -> None:
+    labelled = config(a="1")
+    labelled["metadata"]["labels"] = {"x": "y"}
+    live = put(put(None, labelled, "me"), config(a="1"), "me")
+    assert {key: value for key, value in live["metadata"].items() if key != "managedFields"} == {"name": "c"}
+
+
+def test_conflicts_of_one_manager_come_level_by_level() -> None:
+    """Seen on a real server: what ends at a level is listed before what goes deeper."""
+    live = put(None, service({"port": 80, "name": "a"}, type="ClusterIP"), "one", SERVICE)
+    with pytest.raises(ApplyConflict) as refused:
+        put(live, service({"port": 80, "name": "b"}, type="NodePort"), "me", SERVICE)
+    assert [c["field"] for c in refused.value.causes] == [
+        ".spec.type",
+        '.spec.ports[port=80,protocol="TCP"].name',
+    ]
+
+
 def test_client_side_apply_is_handed_over_to_kubectl_alone() -> None:
     doc = config(a="1")
     doc["metadata"]["annotations"] = {fieldmanager.LAST_APPLIED: json.dumps(config(a="1"))}

@@ -130,8 +130,9 @@ def apply(
     before = _unmanaged(live) if live is not None else {}
     who = Manager("Apply", manager, "", subresource)
     config = _unmanaged(applied)
-    mine = _ownable(fieldset.field_set(schema, config), schema, subresource)
-    merged = _prune(_merge(schema, before, config), schema, managed, who, mine)
+    written = fieldset.field_set(schema, config)
+    mine = _ownable(written, schema, subresource)
+    merged = _prune(_merge(schema, before, config), schema, managed, who, written)
     changes = fieldset.compare(schema, before, merged)
     clashes = _clashes(changes, managed, who)
     if clashes and not force:
@@ -217,17 +218,17 @@ def _clashes(changes: fieldset.Changes, managed: Managed, who: Manager) -> list[
         Clash(other, owned, path)
         for other, owned in sorted(managed.items(), key=lambda pair: pair[0])
         if other != who
-        for path in sorted(owned.paths & written)
+        for path in sorted(owned.paths & written, key=fieldset.reading_order)
     ]
 
 
-def _prune(merged: Doc, schema: Schema, managed: Managed, who: Manager, mine: Paths) -> Doc:
+def _prune(merged: Doc, schema: Schema, managed: Managed, who: Manager, written: Paths) -> Doc:
     """Without what the manager applied last time and now does not, unless somebody else owns it."""
     last = managed.get(who)
-    if last is None or last.paths <= mine:
+    if last is None or last.paths <= written:
         return merged
     others = frozenset().union(*(owned.paths for other, owned in managed.items() if other != who))
-    kept = fieldset.with_structs(schema, mine | others)
+    kept = fieldset.with_structs(schema, written | others)
     dropped = fieldset.with_structs(schema, last.paths) - kept
     left = fieldset.remove(schema, merged, dropped)
     return left if isinstance(left, dict) else {}

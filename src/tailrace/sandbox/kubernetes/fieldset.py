@@ -189,6 +189,11 @@ def from_tree(tree: Mapping[str, Any]) -> Paths:
     return frozenset(found)
 
 
+def reading_order(path: Path) -> list[tuple[bool, str]]:
+    """A sort key: at each level what ends there comes before what goes deeper, as the server lists conflicts."""
+    return [(depth < len(path), element) for depth, element in enumerate(path, 1)]
+
+
 def show(path: Path) -> str:
     """A path for people, as conflicts print it: `.spec.ports[port=80,protocol="TCP"].targetPort`."""
     text = ""
