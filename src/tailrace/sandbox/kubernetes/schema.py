@@ -84,6 +84,11 @@ def builtin_schema(group: str, version: str, kind: str) -> Schema | None:
     return _definition(name) if name else None
 
 
+def builtin_definitions() -> Mapping[str, Any]:
+    """The distilled facts themselves, in the form that the module's docstring gives: what `openapi` writes out."""
+    return _definitions()
+
+
 @functools.cache
 def _definitions() -> dict[str, Any]:
     found: dict[str, Any] = msgspec.json.decode(
