@@ -10,8 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
+
+type Time = Annotated[datetime, msgspec.Meta(tz=True)]
+"""Kubernetes' Time: RFC 3339 with its zone."""
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -32,8 +36,8 @@ class ObjectMeta(Base, frozen=True, kw_only=True):
     uid: str = ""
     resourceVersion: str = ""
     generation: int = 0
-    creationTimestamp: datetime | None = None
-    deletionTimestamp: datetime | None = None
+    creationTimestamp: Time | None = None
+    deletionTimestamp: Time | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     finalizers: tuple[str, ...] = ()
@@ -46,7 +50,7 @@ class Condition(Base, frozen=True, kw_only=True):
     reason: str = ""
     message: str = ""
     observedGeneration: int | None = None
-    lastTransitionTime: datetime | None = None
+    lastTransitionTime: Time | None = None
 
 
 class Object(Base, frozen=True, kw_only=True):
