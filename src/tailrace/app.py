@@ -143,7 +143,8 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
         manager.add_reflector(watch)
     manager.add(services.controller)
     manager.add(orphans.controller)
-    health.ready["synced"] = lambda: "" if manager.synced else "the watches are not synced yet"
+    health.ready["synced"] = manager.check_synced
+    health.ready["lease"] = manager.check_role
     health.ready["control plane"] = lambda: describe_list(listing)
     for watch in watches:
         health.watch(watch)
@@ -152,7 +153,7 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     manager.add_task("recovery", services.wake_on_recovery)
     manager.add_task("events", recorder.run)
     manager.add_task("heartbeat", health.beat)
-    manager.add_task("http", lambda: healths.serve(health, host, port))
+    manager.add_task("http", lambda: healths.serve(health, healths.listen(host, port)))
     return manager
 
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from tailrace.api.kube import Object
 from tailrace.errors import Denied, Expired, RateLimited, TailraceError, Terminal
 from tailrace.kube.client import Kube
-from tailrace.kube.reflector import Change, Reflector, Request, State, Undecodable
+from tailrace.kube.reflector import Advanced, Change, Reflector, Request, State, Undecodable
 from tailrace.kube.resource import Resource
 from tailrace.kube.status import Silent
 from tailrace.kube.store import Store
@@ -95,7 +95,8 @@ class Watch[T: Object]:
                 key=str(change.key),
                 why=change.problem,
             )
-        metrics.WATCH_EVENTS.labels(self.name).inc()
+        elif not isinstance(change, Advanced):
+            metrics.WATCH_EVENTS.labels(self.name).inc()
         self.store.apply(change)
         metrics.STORE_OBJECTS.labels(self.name).set(len(self.store))
 

@@ -11,6 +11,8 @@ from typing import Literal
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+import tailrace
+
 REGISTRY = CollectorRegistry()
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -120,6 +122,7 @@ EVENTS = _counter(
 )
 LOOP_LAG = _gauge("tailrace_loop_lag_seconds", "How late the event loop's last heartbeat was.")
 BUILD = _gauge("tailrace_build_info", "Always 1; the version is a label.", "version")
+BUILD.labels(tailrace.__version__).set(1)
 
 TABLE: tuple[Row, ...] = tuple(_rows)
 

@@ -21,19 +21,22 @@ from tailrace.api.kube import Object
 from tailrace.kube.client import Kube
 from tailrace.kube.resource import Resource
 from tailrace.observe import metrics
+from tailrace.observe.redact import redact
 
 COMPONENT = "tailrace"
 BURST, REFILL = 25.0, 1 / 300
 BACKLOG = 1_000
 REMEMBERED = 4_096
 AGGREGATE = 600.0
+HOME = "default"
+"""Where Events about cluster-scoped objects live; the API server takes them nowhere else but in kube-system."""
 
 EVENTS = Resource(group="", version="v1", plural="events", kind="Event", type=Object)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """One thing to tell about one object."""
+    """One thing to tell about one object; `namespace` is "" for a cluster-scoped one."""
 
     api_version: str
     kind: str
@@ -96,7 +99,7 @@ class Recorder:
             again = Told(before.name, before.count + 1, self.clock())
             try:
                 body = {"count": again.count, "lastTimestamp": now}
-                await self.cluster.patch(EVENTS, before.name, notice.namespace, body)
+                await self.cluster.patch(EVENTS, before.name, notice.namespace or HOME, body)
             except errors.NotFound:
                 pass  # it has expired: tell it anew
             else:
@@ -114,7 +117,7 @@ class Recorder:
 def build_event(notice: Notice, name: str, now: str) -> dict[str, Any]:
     """The core/v1 Event."""
     return {
-        "metadata": {"name": name, "namespace": notice.namespace},
+        "metadata": {"name": name, "namespace": notice.namespace or HOME},
         "involvedObject": {
             "apiVersion": notice.api_version,
             "kind": notice.kind,
@@ -124,7 +127,7 @@ def build_event(notice: Notice, name: str, now: str) -> dict[str, Any]:
         },
         "type": "Warning" if notice.warning else "Normal",
         "reason": notice.reason,
-        "message": notice.message[:1024],
+        "message": redact(notice.message)[:1024],
         "source": {"component": COMPONENT},
         "firstTimestamp": now,
         "lastTimestamp": now,

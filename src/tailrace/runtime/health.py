@@ -8,10 +8,12 @@ is restarted, which mends a stuck loop and nothing else.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, override
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from tailrace.errors import Usage
 from tailrace.observe import metrics
 
 BEAT = 1.0
@@ -101,16 +104,53 @@ def build_app(health: Health) -> Starlette:
     )
 
 
-async def serve(health: Health, host: str, port: int) -> None:
-    """Serve until cancelled."""
-    config = uvicorn.Config(
-        build_app(health), host=host, port=port, log_config=None, access_log=False, lifespan="off", ws="none"
-    )
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve(), name="health-server")
+class _Server(uvicorn.Server):
+    """Leaves signals to whoever owns the process."""
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one.
+
+    Raises:
+        Usage: the address is taken, or none of this machine.
+    """
     try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        server.should_exit = True
-        await task
-        raise
+        # getaddrinfo names the protocol: asyncio sets TCP_NODELAY only where it reads TCP.
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with contextlib.ExitStack() as undo:
+            bound = undo.enter_context(socket.socket(family, kind, protocol))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            undo.pop_all()
+    except OSError as error:
+        raise Usage(
+            f"Metrics and health cannot be served on {host}:{port}: {error.strerror}.",
+            hint="name a free address of this machine in TAILRACE_METRICS_ADDRESS",
+        ) from error
+    return bound
+
+
+async def serve(health: Health, listening: socket.socket) -> None:
+    """Serve until cancelled; calls under way then get a second. Closes the socket."""
+    config = uvicorn.Config(
+        build_app(health),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config)
+    with listening:
+        task = asyncio.create_task(server.serve(sockets=[listening]), name="health-server")
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            server.should_exit = True
+            await task
+            raise

@@ -30,6 +30,8 @@ class Source(Protocol):
     def name(self) -> str: ...
     @property
     def synced(self) -> bool: ...
+    @property
+    def problem(self) -> str | None: ...
     async def wait_synced(self) -> None: ...
     async def run(self) -> None: ...
 
@@ -53,9 +55,15 @@ class Manager:
     def sources(self) -> tuple[Source, ...]:
         return tuple(self._sources)
 
-    @property
-    def synced(self) -> bool:
-        return all(source.synced for source in self._sources)
+    def check_synced(self) -> str:
+        """Which sources are not whole yet, and why; empty when all are."""
+        missing = [source for source in self._sources if not source.synced]
+        return "; ".join(f"{source.name}: {source.problem or 'not listed yet'}" for source in missing)
+
+    def check_role(self) -> str:
+        """Empty while this process leads or stands by."""
+        standing_by = self._elector is not None and self._elector.holder
+        return "" if self.leading or standing_by else "the lease has not been read yet"
 
     def add(self, controller: Controller) -> None:
         self._controllers.append(controller)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from tailrace import errors
+from tailrace.observe import metrics
 from tailrace.tailnet import delegate
 from tailrace.tailnet.port import (
     Capability,
@@ -201,6 +202,9 @@ class DeviceList:
         self._snapshot = replace(
             head, devices=devices, by_id=MappingProxyType(by_id), by_name=MappingProxyType(by_name)
         )
+        online = sum(device.online for device in devices)
+        metrics.DEVICES.labels("online").set(online)
+        metrics.DEVICES.labels("offline").set(len(devices) - online)
         changed = frozenset(one for one in before.keys() | by_id.keys() if before.get(one) != by_id.get(one))
         if changed:
             for subscriber in tuple(self._subscribers):
