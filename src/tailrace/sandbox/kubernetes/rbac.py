@@ -88,15 +88,13 @@ class Authorizer:
         return list(dict.fromkeys(str(role) for role in roles if isinstance(role, _Dangling)))
 
     def _roles_of(self, user: User, namespace: str) -> Iterator[Doc | _Dangling]:
-        """Hundreds of bindings are looked at for each request: roles are looked up only where a subject matches."""
+        """Cluster-wide bindings first. A role is looked up only where a subject matches."""
         subjects = _Subjects.of(user)
-        for binding in self._documents.cluster_role_bindings():
-            if subjects.are_in(binding.get("subjects") or (), ""):
-                yield self._resolve(binding["roleRef"], "")
+        for reference in subjects.references(self._documents.cluster_role_bindings(), ""):
+            yield self._resolve(reference, "")
         if namespace:
-            for binding in self._documents.role_bindings(namespace):
-                if subjects.are_in(binding.get("subjects") or (), namespace):
-                    yield self._resolve(binding["roleRef"], namespace)
+            for reference in subjects.references(self._documents.role_bindings(namespace), namespace):
+                yield self._resolve(reference, namespace)
 
     def _resolve(self, reference: Doc, namespace: str) -> Doc | _Dangling:
         kind, name = reference["kind"], reference["name"]
@@ -122,26 +120,41 @@ class _Dangling:
 class _Subjects:
     """All that a user is in the words of a binding: computed once for a request."""
 
-    named: frozenset[tuple[str, str]]
-    account: tuple[str, str] | None
+    user: User
+    account: tuple[str, str] | None  # namespace and name, for a service account
+    names: frozenset[str]
 
     @classmethod
     def of(cls, user: User) -> _Subjects:
-        named = frozenset([("User", user.name), *(("Group", group) for group in user.groups)])
         match user.name.split(":"):
             case ["system", "serviceaccount", namespace, name] if namespace:
-                return cls(named, (namespace, name))
-        return cls(named, None)
+                return cls(user, (namespace, name), frozenset([user.name, name, *user.groups]))
+        return cls(user, None, frozenset([user.name, *user.groups]))
 
-    def are_in(self, subjects: Iterable[Doc], namespace: str) -> bool:
-        """`namespace`: the binding's own, which is that of a service account without one."""
-        for subject in subjects:
-            if subject["kind"] != "ServiceAccount":
-                if (subject["kind"], subject["name"]) in self.named:
-                    return True
-            elif (subject.get("namespace") or namespace, subject["name"]) == self.account:
-                return True
-        return False
+    def references(self, bindings: Iterable[Doc], namespace: str) -> Iterator[Doc]:
+        """The `roleRef` of each binding that names this user.
+
+        `namespace` is that of the bindings, and of their service accounts that name none. Every binding of a namespace
+        is seen at every request, and nearly all are those of others: one look at the name passes them by.
+        """
+        names = self.names
+        for binding in bindings:
+            for subject in binding.get("subjects") or ():
+                if subject["name"] in names and self._include(subject, namespace):
+                    yield binding["roleRef"]
+                    break
+
+    def _include(self, subject: Doc, namespace: str) -> bool:
+        name: str = subject["name"]
+        match subject["kind"]:
+            case "User":
+                return name == self.user.name
+            case "Group":
+                return name in self.user.groups
+            case "ServiceAccount":
+                return (subject.get("namespace") or namespace, name) == self.account
+            case _:
+                return False
 
 
 def _values(rule: Doc, field: str) -> Sequence[str]:
