@@ -280,7 +280,7 @@ def aggregate(cluster_roles: Mapping[str, Doc]) -> dict[str, list[Doc]]:
     """The rules of each ClusterRole that has an `aggregationRule`, from those of the roles it selects.
 
     An aggregate may select another one (`admin` selects `edit`). What stands in `rules` of an aggregate counts for
-    nothing. Source: `clusterroleaggregation` of the controller manager.
+    nothing. The rules are those of the sources, not copies. Source: `clusterroleaggregation` of the controller manager.
     """
     sources = {
         name: [other for other in _selected(role, cluster_roles) if other != name]
