@@ -188,29 +188,15 @@ def version() -> Doc:
 
 
 def wants_aggregated(accept: str) -> bool:
-    """Whether the first thing in `Accept` that discovery can answer is the aggregated form.
+    """Whether `Accept` names the aggregated form anywhere: the server gives it before any other, whatever the weights.
 
-    As on the server, weights (`q=`) count first, then how much a clause says, then order. A version of the form that
-    is not served (`v2beta1`) is passed over, and a parameter beyond the three that name it (`profile=nopeer`) is no
-    obstacle.
+    A version of the form that is not served (`v2beta1`) does not name it, and a parameter beyond the three that do
+    (`profile=nopeer`) is no obstacle.
     """
-    clauses = sorted(map(_parse_clause, accept.split(",")), key=lambda clause: (-clause[0], -len(clause[2])))
-    wanted = {"g": "apidiscovery.k8s.io", "v": "v2", "as": "APIGroupDiscoveryList"}
-    for weight, media, parameters in clauses:
-        if weight <= 0 or media not in ("application/json", "application/*", "*/*"):
-            continue
-        if wanted.items() <= parameters.items():
-            return True
-        if not wanted.keys() & parameters.keys():
-            return False
-    return False
+    return any(_names_aggregated(clause) for clause in accept.split(","))
 
 
-def _parse_clause(text: str) -> tuple[float, str, dict[str, str]]:
-    media, *rest = (part.strip() for part in text.split(";"))
-    parameters = {key: value for key, _, value in (part.partition("=") for part in rest)}
-    try:
-        weight = float(parameters.pop("q", "1"))
-    except ValueError:
-        weight = 0.0
-    return weight, media.lower(), parameters
+def _names_aggregated(clause: str) -> bool:
+    media, *parameters = (part.strip() for part in clause.split(";"))
+    _, *wanted = AGGREGATED.split(";")
+    return media in ("application/json", "application/*", "*/*") and set(wanted) <= set(parameters)

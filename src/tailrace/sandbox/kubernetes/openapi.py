@@ -1,8 +1,9 @@
 """What may be sent where, as OpenAPI: the documents that `kubectl apply`, `explain`, `create` and `patch` read.
 
 Place: called by `server` for `/openapi/v3`, `/openapi/v3/…` and `/openapi/v2`; pure functions of the `Registry`, to
-be kept by its `revision`. Version 3 is made from the `Schema` trees of the built-in kinds and from the custom ones'
-own `openAPIV3Schema`; version 2 is version 3 with what it cannot say left out, as on the server.
+be kept by its `revision`, and never changed: they share parts with what they were made from. Version 3 is made from
+the facts of `builtin.json` and from the custom kinds' own `openAPIV3Schema`; version 2 is version 3 with what it
+cannot say left out, as on the server.
 
 Source: the documents of a kube-apiserver 1.36, and Kubernetes' "OpenAPI extensions" (`api/openapi-spec/README.md`).
 There are no descriptions of built-in fields.
