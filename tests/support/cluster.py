@@ -22,7 +22,8 @@ from tailrace.kube.reflector import Dropped, Put, Replaced
 from tailrace.kube.resource import Key, Resource
 from tailrace.kube.store import Store
 from tailrace.proxy import secret
-from tailrace.tailnet.memory import JoinRefusedError, MemoryPlane
+from tailrace.tailnet.memory import JoinRefusedError
+from tests.support.tailnets import Tailnet
 
 type Place = tuple[str, str, str]  # kind, namespace, name
 
@@ -35,7 +36,7 @@ class MemoryCluster:
     cluster_name = "memory"
     url = "memory://"
 
-    def __init__(self, plane: MemoryPlane) -> None:
+    def __init__(self, plane: Tailnet) -> None:
         self.objects: dict[Place, dict[str, Any]] = {}
         self.writes = 0
         self.privileged = True
@@ -221,7 +222,7 @@ class MemoryCluster:
                 place,
                 {
                     "device_id": joined.id,
-                    "device_fqdn": f"{joined.name}.tailnet.test.",
+                    "device_fqdn": f"{joined.fqdn or f'{joined.name}.tailnet.test'}.",
                     "device_ips": msgspec.json.encode(joined.addresses).decode(),
                     "reissue_authkey": None,
                 },

@@ -1,11 +1,11 @@
-"""One world for a law: a memory cluster, a memory tailnet, and the real room, executor and device list between them."""
+"""One world for a law: a memory cluster, a tailnet, and the real room, executor and device list between them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
@@ -20,9 +20,10 @@ from tailrace.plan import ops
 from tailrace.plan.executor import Executor
 from tailrace.proxy import spec
 from tailrace.settings import Mode
-from tailrace.tailnet import devices
+from tailrace.tailnet import devices, port
 from tailrace.tailnet.memory import MemoryPlane
 from tests.support.cluster import MemoryCluster, owned
+from tests.support.tailnets import Tailnet
 
 HOME = "tailscale"
 
@@ -57,10 +58,10 @@ def build_service(name: str = "web", namespace: str = "demo", **notes: str) -> d
 
 
 @dataclass
-class World:
+class World[P: Tailnet = MemoryPlane]:
     """`settle` lets everybody act until nobody has anything to do."""
 
-    plane: MemoryPlane
+    plane: P
     cluster: MemoryCluster
     room: controller.Services
     listing: devices.DeviceList
@@ -68,7 +69,8 @@ class World:
 
     async def reconcile(self, key: Key) -> ops.Plan:
         """One decision carried out, as the controller would; faults are swallowed, since it would be called again."""
-        await self.listing.refresh()
+        with contextlib.suppress(errors.TailraceError):
+            await self.listing.refresh()
         seen: list[ops.Plan] = []
         run = self.room.executor.run
 
@@ -96,7 +98,8 @@ class World:
             plans = [await self.reconcile(key) for key in keys]
             await self.sweep()
             after = (self.cluster.writes, str(self.plane.devices), len(self.cluster.objects))
-            if before == after and not any(plan.ops for plan in plans):
+            listed = self.listing.snapshot().error is None  # else it rests on what it does not know
+            if listed and before == after and not any(plan.ops for plan in plans):
                 return plans[-1]
         raise AssertionError(
             f"it does not settle: {[type(op).__name__ for plan in plans for op in plan.ops]}"
@@ -155,11 +158,20 @@ def drop_volatile(value: Any) -> Any:
 
 @contextlib.asynccontextmanager
 async def open_world(plane: MemoryPlane | None = None, **changes: Any) -> AsyncIterator[World]:
-    """A fresh world; `changes` replace fields of the installation."""
-    tailnet = plane or MemoryPlane()
+    """A fresh world around the memory twin; `changes` replace fields of the installation."""
+    twin = plane or MemoryPlane()
+    async with open_world_on(twin, twin, **changes) as world:
+        yield world
+
+
+@contextlib.asynccontextmanager
+async def open_world_on[P: Tailnet](
+    tailnet: P, edge: port.ControlPlane, **changes: Any
+) -> AsyncIterator[World[P]]:
+    """A fresh cluster around a tailnet that is there already, with `edge` as the operator's way to it."""
     cluster = MemoryCluster(tailnet)
     install = dataclasses.replace(INSTALL, **changes)
-    listing = devices.DeviceList(tailnet, schedule=devices.Schedule(fast=0.001, hurry=0.0, slow=600))
+    listing = devices.DeviceList(edge, schedule=devices.Schedule(fast=0.001, hurry=0.0, slow=600))
     stores = watched.Stores()
     events: list[ops.Emit] = []
     faked = cast(Kube, cluster)
@@ -197,6 +209,3 @@ async def open_world(plane: MemoryPlane | None = None, **changes: Any) -> AsyncI
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-type Edit = Callable[[World], None]

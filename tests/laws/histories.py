@@ -1,0 +1,89 @@
+"""What can happen to an exposed Service, and the strategies that make histories of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+
+from tailrace import errors
+from tailrace.kube import resources
+from tailrace.kube.resource import Key
+from tailrace.tailnet.memory import MemoryPlane
+from tests.support.world import World
+
+WEB = Key("demo", "web")
+
+type Edit = Callable[[World[Any]], None]
+
+
+def change(body: Mapping[str, Any]) -> Edit:
+    """Somebody patches the Service."""
+    return lambda world: world.cluster.edit(resources.SERVICES, WEB.namespace, WEB.name, body)
+
+
+def annotate(name: str, value: str | None) -> Edit:
+    return change({"metadata": {"annotations": {name: value}}})
+
+
+def remove_devices(world: World[Any]) -> None:
+    """Somebody deletes every tagged device behind the operator's back."""
+    for device in world.plane.devices:
+        if device.tags:
+            world.plane.remove(device.id)
+
+
+EDITS: dict[str, Edit] = {
+    "hostname": annotate("tailscale.com/hostname", "other"),
+    "tags": annotate("tailscale.com/tags", "tag:a,tag:b"),
+    "userspace": annotate("tailrace.dev/mode", "userspace"),
+    "ports": change({"spec": {"ports": [{"port": 80}, {"port": 81}]}}),
+    "unexpose": annotate("tailscale.com/expose", None),
+    "expose": annotate("tailscale.com/expose", "true"),
+    "device deleted": remove_devices,
+    "recreate": annotate("tailrace.dev/recreate", "1"),
+}
+
+FAULTS = (
+    errors.Transient("the connection broke"),
+    errors.Conflict("somebody wrote in between"),
+    errors.RateLimited("slow down", after=0.0),
+)
+
+edits = st.lists(st.sampled_from(sorted(EDITS)), max_size=5)
+faults = st.lists(st.one_of(st.none(), st.sampled_from(FAULTS)), max_size=12)
+"""What the next writes to the cluster meet."""
+
+CALLS = ("list_devices", "get_device", "mint_key", "revoke_key", "delete_device", "rename_device", "set_tags")
+
+type Trouble = list[tuple[str, errors.TailraceError]]
+
+refusals = st.lists(st.tuples(st.sampled_from(CALLS), st.sampled_from(FAULTS)), max_size=8)
+"""What the next calls of the memory twin meet, each by its name."""
+
+
+def examples(count: int, *, shrink: bool = True) -> settings:
+    """Whole worlds are slow, and how slow is the machine's business. Over sockets a failure is shown as it was found:
+    making it smaller would take minutes."""
+    return settings(
+        max_examples=count,
+        deadline=None,
+        phases=[phase for phase in Phase if shrink or phase not in (Phase.shrink, Phase.explain)],
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+def spoil(plane: MemoryPlane, trouble: Trouble) -> None:
+    for call, error in trouble:
+        plane.fail(call, error)
+
+
+async def live_through(world: World[Any], history: list[str]) -> None:
+    """The operator works after each edit, as far as the faults let it; nobody waits until all is settled."""
+    await world.reconcile(WEB)
+    for edit in history:
+        EDITS[edit](world)
+        world.cluster.run_machinery()
+        await world.reconcile(WEB)
