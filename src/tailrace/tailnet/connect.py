@@ -176,13 +176,16 @@ class Connection(delegate.Delegate):
     async def _ask(
         self, route: str, authorizer: oauth.CredentialAuthorizer | None
     ) -> errors.TailraceError | None:
-        """What a GET is answered, told apart by status alone. Raises when nobody answers."""
+        """What a GET is answered, told apart by status alone. Raises when nobody answers, or says what cannot be
+        about a GET: that is an intermediary's word, and a dialect that it chose would stay."""
         client = self._client(self._server, authorizer, None)
         call = calls.Call(method="GET", route=route, anonymous=authorizer is None)
         try:
             (await client.send(call)).decode(dict)
         except errors.Transient:
             raise
+        except (errors.Conflict, errors.Expired) as error:
+            raise errors.Transient(f"{self._server} does not tell what it is: {error}") from error
         except errors.TailraceError as error:
             return error
         finally:
