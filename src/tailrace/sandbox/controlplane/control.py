@@ -20,7 +20,7 @@ from tailrace.sandbox.controlplane.headscale_v1 import HeadscaleV1
 from tailrace.sandbox.controlplane.headscale_v2 import HeadscaleV2
 from tailrace.sandbox.controlplane.model import Ids, Tailnet
 from tailrace.sandbox.controlplane.records import Dialect
-from tailrace.sandbox.controlplane.serve import Listener
+from tailrace.sandbox.serve import Listener
 from tailrace.sandbox.controlplane.tailscale import Tailscale
 
 OPERATOR_TAG = "tag:k8s-operator"

@@ -103,7 +103,7 @@ class Listener:
             ssl_keyfile=self._key,
         )
         self._server = _Server(config)
-        self._task = asyncio.create_task(self._server.serve([taken]), name="control plane listener")
+        self._task = asyncio.create_task(self._server.serve([taken]), name="listener")
         up = asyncio.create_task(self._server.listening.wait())
         await asyncio.wait([up, self._task], return_when=asyncio.FIRST_COMPLETED)
         up.cancel()
