@@ -114,7 +114,7 @@ class _Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one.
+    """A listening socket; port 0 takes a free one.
 
     Raises:
         Usage: the address is taken, or none of this machine.
@@ -126,6 +126,7 @@ def listen(host: str, port: int) -> socket.socket:
             bound = undo.enter_context(socket.socket(family, kind, protocol))
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
+            bound.listen()
             undo.pop_all()
     except OSError as error:
         raise Usage(
