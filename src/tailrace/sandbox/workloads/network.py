@@ -44,6 +44,7 @@ class Network:
             tuple[str, str, int], Address
         ] = {}  # (protocol, ip, port) → where it really listens
         self._listeners: set[_Listener] = set()
+        self._watchers: dict[str, list[Callable[[], None]]] = {}  # by ip
         self._tasks: asyncio.TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -81,7 +82,7 @@ class Network:
         """A TCP connection to ip:port, from the address `source` where this machine allows it."""
         place = self.place("tcp", ip, port)
         family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setblocking(False)
         try:
             if source is not None:
@@ -103,6 +104,25 @@ class Network:
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens on {ip}:{port}")
         return (ip, port)
 
+    def listening(self, ip: str) -> frozenset[tuple[str, int]]:
+        """(protocol, port) of everything that answers at an address: what a whole-address forward leads to."""
+        found = (listener for listener in self._listeners if listener.ip == ip)
+        return frozenset((listener.protocol, listener.port) for listener in found)
+
+    def watch(self, ip: str, callback: Callable[[], None]) -> Callable[[], None]:
+        """Tell when `listening(ip)` changes; the answer ends it."""
+        self._watchers.setdefault(ip, []).append(callback)
+        return partial(self._unwatch, ip, callback)
+
+    def _unwatch(self, ip: str, callback: Callable[[], None]) -> None:
+        self._watchers[ip].remove(callback)
+        if not self._watchers[ip]:
+            del self._watchers[ip]
+
+    def _tell(self, ip: str) -> None:
+        for callback in tuple(self._watchers.get(ip, ())):
+            callback()
+
     def _bind(self, listener: _Listener, sock: socket.socket) -> None:
         key = (listener.protocol, listener.ip, listener.port)
         if key in self._places:
@@ -115,10 +135,12 @@ class Network:
             sock.bind(("127.0.0.1", 0))
         self._places[key] = sock.getsockname()[:2]
         self._listeners.add(listener)
+        self._tell(listener.ip)
 
     def _forget(self, listener: _Listener) -> None:
         self._listeners.discard(listener)
         self._places.pop((listener.protocol, listener.ip, listener.port), None)
+        self._tell(listener.ip)
 
 
 class TcpListener:
@@ -130,7 +152,7 @@ class TcpListener:
         self.ip, self.port = ip, port
         self._network, self._serve = network, serve
         self._connections: set[asyncio.Task[None]] = set()
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             self._sock.setblocking(False)
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
