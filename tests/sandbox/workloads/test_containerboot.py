@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from tailrace.api import kube
+from tailrace.proxy import secret, spec, statefulset
 from tailrace.sandbox.controlplane.model import Ids, Tailnet
 from tailrace.sandbox.controlplane.records import Node
 from tailrace.sandbox.kubernetes.status import ApiError, forbidden
-from tailrace.sandbox.workloads import backends, containerboot, web
+from tailrace.sandbox.workloads import backends, containerboot, podfiles, proxytargets, web
 from tailrace.sandbox.workloads.containerboot import Crash, Proxy, Surroundings
 from tailrace.sandbox.workloads.dataplane import Door, Forwards, Way
 from tailrace.sandbox.workloads.network import Network
@@ -182,6 +186,41 @@ async def test_a_userspace_proxy_serves_what_its_file_says(world: World) -> None
     assert not world.node.online
     with pytest.raises(ConnectionRefusedError):
         await world.network.connect(node.addresses[0], 80)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [spec.Address(ip=CLUSTER), spec.Forwards(ports=(spec.Forward(port=80, host=CLUSTER, target=80),))],
+    ids=["kernel", "userspace"],
+)
+async def test_it_runs_what_the_operator_writes_and_the_operator_reads_what_it_writes(
+    world: World, target: spec.Target
+) -> None:
+    """The operator's own pod and Secret, seen through the kubelet's eyes, become a working device."""
+    open_backend(world.network, ip=CLUSTER, http="80")
+    proxy = spec.ProxySpec(
+        name="px",
+        namespace="tailrace",
+        labels={},
+        app="uid",
+        hostname="app",
+        target=target,
+        image=spec.Image(image="tailscale/tailscale"),
+    )
+    kept = secret.carry_key(secret.build_secret(proxy, notes={}), world.key())
+    pod = statefulset.build_pod(proxy)
+    pod["metadata"]["uid"] = "uid-1"
+    pod["status"] = {"podIP": POD}
+    (container,) = pod["spec"]["containers"]
+    base = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
+    env = podfiles.build_environment(pod, container, lambda kind, name: {"kind": kind} | kept, base=base)
+    world.files.update(podfiles.build_files(pod, container, lambda kind, name: kept))
+    _, node = await world.up(env)
+    assert (await ask(world, node.addresses[0], 80))[0] == 200
+    encoded = {key: base64.b64encode(value).decode() for key, value in world.secret.data.items()}
+    state = secret.read(msgspec.convert({**kept, "data": kept["data"] | encoded}, kube.ProxySecret))
+    assert (state.device_id, state.fqdn, state.pod_uid) == (node.id, "app.tailnet.example", "uid-1")
+    assert (state.addresses, state.wants_key) == (node.addresses, False)
 
 
 async def test_the_id_is_written_before_forwarding_and_the_addresses_after(world: World) -> None:
@@ -397,7 +436,7 @@ async def test_a_dns_name_is_looked_at_until_it_resolves(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until then the operator is told nothing but the id; afterwards the name is followed."""
-    monkeypatch.setattr(containerboot, "RESOLVE_PERIOD", 0.0)
+    monkeypatch.setattr(proxytargets, "RESOLVE_PERIOD", 0.0)
     open_backend(world.network, http="8080")
     world.configure(world.key())
     proxy, task = await world.start(KERNEL | {"TS_EXPERIMENTAL_DEST_DNS_NAME": "db.example.com"})

@@ -1,13 +1,15 @@
 """The simulated entrypoint of the proxy image: reads what containerboot reads, does what it does, fails as it fails.
 
-Written after `cmd/containerboot` 1.102 (`main.go`, `serve.go`, `tailscaled.go`), in its words. The client itself is
-`proxynode`, its Secret `proxystate`, its connections `proxydoors`, its pages `proxypages`. `kubelet` runs one `Proxy`
-for each start of a container, and tells it when mounted files were refreshed.
+Written after `cmd/containerboot` 1.102 (`main.go`, `serve.go`, `tailscaled.go`), in its words. The other half of the
+container is in `proxynode` (the client), `proxystate` (its Secret), `proxyconfig`, `proxytargets`, `proxydoors` (where
+connections lead) and `proxypages` (health and metrics). `kubelet` runs one `Proxy` for each start of a container, and
+tells it when mounted files were refreshed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,9 +17,10 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from tailrace.sandbox.controlplane.nodes import NodePort
-from tailrace.sandbox.controlplane.records import ChangeKind, LoginRefused, Node
+from tailrace.sandbox.controlplane.records import LoginRefused, Node
 from tailrace.sandbox.workloads import bootconfig, proxynode, proxypages
 from tailrace.sandbox.workloads.network import Network
+from tailrace.sandbox.workloads.proxyconfig import Configuration
 from tailrace.sandbox.workloads.proxydoors import Doors
 from tailrace.sandbox.workloads.proxystate import (
     DEVICE_FQDN,
@@ -29,11 +32,11 @@ from tailrace.sandbox.workloads.proxystate import (
     StateSecret,
     Store,
 )
+from tailrace.sandbox.workloads.proxytargets import Resolve, Targets
 
 __all__ = ["Crash", "Proxy", "StateSecret", "Surroundings"]
 
 REISSUE_WAIT = 600.0  # seconds for the operator to bring another key
-RESOLVE_PERIOD = 600.0  # seconds between two looks at a DNS name; after failures 1, 2, 4 and so on
 
 
 class _Exit(Exception):
@@ -51,7 +54,7 @@ class Surroundings:
     nodes: NodePort
     network: Network
     pod_ip: str
-    resolve: Callable[[str], Sequence[str]]  # DNS: the addresses of a name, none when it is unknown
+    resolve: Resolve
     log: Callable[[str], None]
 
 
@@ -72,6 +75,7 @@ class Proxy:
         """Boot and serve. Returns when the container exits with success; raises Crash when it fails."""
         self._ended = asyncio.Event()
         try:
+            self._bell.check()
             with ExitStack() as stack:
                 self._container = _Container(self._around, self._bell, stack)
                 await self._container.main()
@@ -108,166 +112,115 @@ class _Bell:
     async def wait(self) -> None:
         await self._event.wait()
         self._event.clear()
+        self.check()
+
+    def check(self) -> None:
         if self._over:
             raise _Exit
 
 
 class _Container:
-    """A container that has started: the two processes in it, and what it has open."""
+    """A container that has started: the two processes in it, and what they have open."""
 
     def __init__(self, around: Surroundings, bell: _Bell, stack: ExitStack) -> None:
         """Everything up to tailscaled's start. What is opened goes onto `stack`. Raises Crash."""
-        self._around, self._bell = around, bell
+        self._around, self._bell, self._log = around, bell, around.log
         self.healthy = False
+        env = around.env
         try:
-            self._settings = bootconfig.read_settings(around.env)
-            pages = proxypages.read_pages(around.env, self._settings, around.pod_ip)
-            self._config_path = self._find_config()
-            self._config_data = b"" if self._config_path is None else around.read_file(self._config_path)
-            self._wanted, locked = self._read_preferences(self._config_data)
+            self._settings = settings = bootconfig.read_settings(env)
+            pages = proxypages.read_pages(env, settings, around.pod_ip)
+            self._config = Configuration(settings, env, read_file=around.read_file, list_dir=around.list_dir)
         except bootconfig.Refused as refused:
             raise Crash(f"invalid configuration: {refused}") from refused
-        self._locked = locked
-        self._store = Store(
-            around.state,
-            self._settings.kube_secret,
-            in_cluster=bool(around.env.get("KUBERNETES_SERVICE_HOST")),
-            log=around.log,
-        )
-        self._store.reset(self._settings.pod_uid, self._wanted.auth_key if self._config_path else None)
-        identity = proxynode.read_identity(self._store.data)
-        self._store.put(
-            "failed to bring up tailscale", {proxynode.MACHINE_KEY: identity.private_key.encode()}
-        )
-        self._daemon = proxynode.Daemon(around.nodes, identity, bell.ring)
-        stack.callback(self._daemon.stop)
-        self._doors = Doors(
-            around.network, resolve=self._resolve_one, changed=bell.ring, taken=proxypages.doors(pages)
-        )
-        stack.callback(self._doors.close)
+        in_cluster = bool(env.get("KUBERNETES_SERVICE_HOST"))
+        self._store = Store(around.state, settings.kube_secret, in_cluster=in_cluster, log=around.log)
+        self._store.reset(settings.pod_uid, self._config.wanted.auth_key if settings.one_step else None)
+        self._daemon = self._start_daemon(stack)
         try:
             proxypages.open_pages(around.network, pages, self._answer_page, stack)
         except OSError as error:
             raise Crash(f"failed to listen: {error}") from error
-        self._lookup = _Lookup(around, bell)
-        stack.callback(self._lookup.close)
-        stack.callback(around.nodes.subscribe(self._peer_changed))
+        self._targets = Targets(
+            settings,
+            env,
+            nodes=around.nodes,
+            resolve=around.resolve,
+            changed=bell.ring,
+            log=around.log,
+            stack=stack,
+        )
+        self._doors = Doors(
+            around.network, resolve=self._resolve_host, changed=bell.ring, taken=proxypages.doors(pages)
+        )
+        stack.callback(self._doors.close)
         self._serve: bootconfig.Serve | None = None
         self._serve_data: bytes | None = None
         self._announced = False
 
+    def _start_daemon(self, stack: ExitStack) -> proxynode.Daemon:
+        identity = proxynode.read_identity(self._store.data)
+        private = {proxynode.MACHINE_KEY: identity.private_key.encode()}
+        self._store.put("failed to bring up tailscale", private)
+        daemon = proxynode.Daemon(self._around.nodes, identity, self._bell.ring)
+        stack.callback(daemon.stop)
+        return daemon
+
     async def main(self) -> NoReturn:
         """Log in, then follow every change. Raises _Exit or Crash."""
         await self._log_in()
-        if self._settings.serve_config and self._locked:
-            raise Crash(
-                "failed to unset serve config: can't reconfigure tailscaled when using a config file; "
-                "config file is locked"
-            )
+        if self._settings.serve_config and self._config.locked:
+            locked = "can't reconfigure tailscaled when using a config file; config file is locked"
+            raise Crash(f"failed to unset serve config: {locked}")
         while True:
             self._reload()
             self._daemon.look()
-            if self._daemon.state != "Running":
-                raise Crash(
-                    f"tailscaled left running state (now in state {json.dumps(self._daemon.state)}), exiting"
-                )
+            if (state := self._daemon.state) != "Running":
+                raise Crash(f"tailscaled left running state (now in state {json.dumps(state)}), exiting")
             self._apply()
             await self._bell.wait()
-
-    # Configuration
-
-    def _find_config(self) -> str | None:
-        directory = self._settings.config_dir
-        if directory is None:
-            return None
-        root = directory.rstrip("/")
-        return bootconfig.config_path(root, {f"{root}/{name}": b"" for name in self._around.list_dir(root)})
-
-    def _read_preferences(self, data: bytes | None) -> tuple[proxynode.Preferences, bool]:
-        """And whether the file is locked. Raises bootconfig.Refused."""
-        settings, env = self._settings, self._around.env
-        default = env.get("HOSTNAME") or env.get("POD_NAME") or "localhost"
-        if self._config_path is None:
-            wanted = proxynode.Preferences(
-                hostname=settings.hostname or default,
-                server=settings.server or bootconfig.DEFAULT_SERVER,
-                auth_key=settings.auth_key,
-                tags=settings.advertise_tags,
-                routes=settings.routes or (),
-            )
-            return wanted, False
-        if data is None:
-            raise bootconfig.Refused(
-                f"error reading configfile: open {self._config_path}: no such file or directory"
-            )
-        config = bootconfig.parse_config(data)
-        wanted = proxynode.Preferences(
-            hostname=config.hostname or default,
-            server=config.server,
-            auth_key=config.auth_key,
-            routes=config.routes,
-            enabled=config.enabled,
-        )
-        return wanted, config.locked
-
-    def _reload(self) -> None:
-        """Take over a changed configuration file. A key in it is of no interest to a client that is logged in."""
-        if self._config_path is None:
-            return
-        data = self._around.read_file(self._config_path)
-        if data is not None and data == self._config_data:
-            return
-        try:
-            self._wanted, self._locked = self._read_preferences(data)
-        except bootconfig.Refused as refused:
-            raise Crash(f"failed to watch tailscaled config: {refused}") from refused
-        self._config_data = data
-        self._daemon.configure(self._wanted)
-        self._around.log("tailscaled config watch: config was reloaded")
 
     # Logging in
 
     async def _log_in(self) -> None:
         """Reach Running, and keep who we are."""
-        self._daemon.resume(self._wanted)
+        wanted = self._config.wanted
+        self._daemon.resume(wanted)
         if self._daemon.state == "NeedsLogin":
-            await (self._log_in_by_file() if self._config_path else self._log_in_by_arguments())
+            await (self._log_in_by_file() if self._settings.one_step else self._log_in_by_arguments())
         try:
             async with asyncio.timeout(self._settings.boot_timeout):
-                while self._daemon.state != "Running":
-                    self._say_waiting()
+                while (state := self._daemon.state) != "Running":
+                    if state == "NeedsMachineAuth":
+                        self._log("machine authorization required, please visit the admin panel")
+                    else:
+                        self._log(f"tailscaled in state {json.dumps(state)}, waiting")
                     await self._bell.wait()
         except TimeoutError as late:
             raise Crash("reading tailscaled IPN bus: context deadline exceeded") from late
-        profile = proxynode.encode_profile(self._daemon.identity, self._node, self._wanted)
+        profile = proxynode.encode_profile(self._daemon.identity, self._node, wanted)
         self._store.put("failed to bring up tailscale", profile)
-        if self._settings.auth_once and self._config_path is None:
+        if self._settings.auth_once and not self._settings.one_step:
             self._store.put("deleting authkey from Kubernetes Secret", {"authkey": None})
-
-    def _say_waiting(self) -> None:
-        if self._daemon.state == "NeedsMachineAuth":
-            self._around.log("machine authorization required, please visit the admin panel")
-        else:
-            self._around.log(f"tailscaled in state {json.dumps(self._daemon.state)}, waiting")
 
     async def _log_in_by_file(self) -> None:
         """With the file's key; without one that works, ask the operator for another and exit when it comes."""
-        key, log = self._wanted.auth_key, self._around.log
-        what = "Auth key missing or invalid (NeedsLogin state)"
-        if key:
+        wanted = self._config.wanted
+        trouble = "Auth key missing or invalid (NeedsLogin state)"
+        if wanted.auth_key:
             try:
-                self._daemon.login(key, self._wanted)
+                self._daemon.login(wanted.auth_key, wanted)
             except LoginRefused as refused:
-                log(f"Received error: {refused}")
-                what = "Auth key failed to authenticate (may be expired or single-use)"
+                self._log(f"Received error: {refused}")
+                trouble = "Auth key failed to authenticate (may be expired or single-use)"
             else:
                 return
         if self._store.kept:
-            log(f"{what}, disconnecting from control and requesting new key from operator")
-            await self._await_other_key(key or "")
-            log("Successfully received new auth key, restarting to apply configuration")
+            self._log(f"{trouble}, disconnecting from control and requesting new key from operator")
+            await self._await_other_key(wanted.auth_key or "")
+            self._log("Successfully received new auth key, restarting to apply configuration")
             raise _Exit
-        if not key:
+        if not wanted.auth_key:
             raise Crash(
                 "invalid state: tailscaled daemon started with a config file, but tailscale is not logged in: "
                 "ensure you pass a valid auth key in the config file"
@@ -275,40 +228,31 @@ class _Container:
 
     async def _await_other_key(self, failed: str) -> None:
         asking = "failed to get a reissued authkey: "
-        self._store.put(
-            f"{asking}failed to set reissue_authkey in Kubernetes Secret", {REISSUE: failed.encode()}
-        )
-        self._around.log("Waiting for operator to provide new auth key (max wait: 10m0s)")
+        doing = f"{asking}failed to set reissue_authkey in Kubernetes Secret"
+        self._store.put(doing, {REISSUE: failed.encode()})
+        self._log("Waiting for operator to provide new auth key (max wait: 10m0s)")
         try:
             async with asyncio.timeout(REISSUE_WAIT):
-                while self._read_key() in ("", failed):
+                while self._config.read_key() in ("", failed):
                     await self._bell.wait()
         except TimeoutError as late:
-            raise Crash(
-                f"{asking}failed to receive new auth key: timeout waiting for auth key reissue after 10m0s"
-            ) from late
+            waited = "failed to receive new auth key: timeout waiting for auth key reissue after 10m0s"
+            raise Crash(f"{asking}{waited}") from late
         self._store.forget_device()
-
-    def _read_key(self) -> str:
-        """The key in the file now; none in a file that is gone or broken."""
-        try:
-            wanted, _ = self._read_preferences(self._around.read_file(self._config_path or ""))
-        except bootconfig.Refused:
-            return ""
-        return wanted.auth_key or ""
 
     async def _log_in_by_arguments(self) -> None:
         """As `tailscale up` does; without a key it prints an address for a browser, and nobody comes."""
-        key = self._wanted.auth_key or self._store.data.get("authkey", b"").decode()
+        wanted = self._config.wanted
+        key = wanted.auth_key or self._store.data.get("authkey", b"").decode()
         if key.startswith("file:"):
             key = (self._around.read_file(key.removeprefix("file:")) or b"").decode().strip()
         if not key:
-            self._around.log(f"To authenticate, visit: {self._wanted.server}/a/")
+            self._log(f"To authenticate, visit: {wanted.server}/a/")
             return
         try:
-            self._daemon.login(key, self._wanted)
+            self._daemon.login(key, wanted)
         except LoginRefused as refused:
-            self._around.log(f"backend error: {refused}")
+            self._log(f"backend error: {refused}")
             failed = "failed to auth tailscale"
             raise Crash(f"{failed}: {failed}: tailscale up failed: exit status 1") from refused
 
@@ -320,6 +264,16 @@ class _Container:
         if node is None:
             raise Crash("tailscaled has no network map")
         return node
+
+    def _reload(self) -> None:
+        """Take over a changed configuration file. A key in it is of no interest to a client that is logged in."""
+        try:
+            changed = self._config.reload()
+        except bootconfig.Refused as refused:
+            raise Crash(f"failed to watch tailscaled config: {refused}") from refused
+        if changed:
+            self._daemon.configure(self._config.wanted)
+            self._log("tailscaled config watch: config was reloaded")
 
     def _apply(self) -> None:
         """Bring forwarding, serve configuration and Secret into line, in the order in which the operator relies on it:
@@ -337,62 +291,29 @@ class _Container:
         self._apply_serve()
         if not self._announced:
             self._announced = True
-            self._around.log("Startup complete, waiting for shutdown signal")
+            self._log("Startup complete, waiting for shutdown signal")
 
     def _forward(self) -> bool:
         """False: there is nowhere to forward to yet."""
         if self._daemon.dropped:  # its peers have forgotten it, which this side does not notice
             self._doors.match((), (), None)
             return True
-        targets = self._find_targets()
+        egress = self._settings.tailnet_target
+        targets = self._targets.find()
         if targets is None:
+            if egress and not self._announced:  # containerboot leaves its loop, and is restarted
+                raise _Exit
             return False
-        entrances = (self._around.pod_ip,) if self._settings.tailnet_target else self._node.addresses
+        entrances = (self._around.pod_ip,) if egress else self._node.addresses
         try:
             self._doors.match(entrances, targets, self._serve)
         except OSError as error:
             raise Crash(f"installing proxy rules: {error}") from error
         return True
 
-    def _find_targets(self) -> Sequence[str] | None:
-        """The addresses that all ports lead to; None while a name is not known."""
-        if self._settings.dest_ip:
-            return (self._settings.dest_ip,)
-        if self._settings.dest_dns_name:
-            return self._lookup.find(self._settings.dest_dns_name) or None
-        if not self._settings.tailnet_target:
-            return ()
-        if ip := self._around.env.get("TS_TAILNET_TARGET_IP"):
-            return (ip,)
-        name = self._target_name
-        for peer in self._around.nodes.all():
-            if peer.fqdn.casefold() == name:
-                return peer.addresses
-        self._around.log(
-            f"could not find Tailscale node, service or 4via6 address {json.dumps(name)}; "
-            "it either does not exist, or not reachable because of ACLs"
-        )
-        if not self._announced:
-            raise _Exit
-        return None
-
-    @property
-    def _target_name(self) -> str:
-        return self._around.env.get("TS_TAILNET_TARGET_FQDN", "").rstrip(".").casefold()
-
-    def _peer_changed(self, kind: ChangeKind, node: Node) -> None:
-        if self._target_name and node.fqdn.casefold() == self._target_name:
-            self._bell.ring()
-
-    def _resolve_one(self, host: str) -> str | None:
-        """The IPv4 address of a serve target."""
-        if host.replace(".", "").isdigit() or ":" in host:
-            return host
-        return next((ip for ip in self._around.resolve(host) if ":" not in ip), None)
-
     def _apply_serve(self) -> None:
         """Take over a changed serve file. The tailnet has no certificates, so one with HTTPS is not applied."""
-        path, log = self._settings.serve_config, self._around.log
+        path = self._settings.serve_config
         data = None if path is None else self._around.read_file(path)
         if path is None or data == self._serve_data:
             return
@@ -402,51 +323,25 @@ class _Container:
         except bootconfig.Refused as refused:
             raise Crash(str(refused)) from refused
         if serve is None:
-            log(f"serve proxy: no serve config at {json.dumps(path)}, skipping")
+            self._log(f"serve proxy: no serve config at {json.dumps(path)}, skipping")
             return
         if serve.https:
-            log("serve proxy: an HTTPS endpoint is configured, but this node is not able to issue TLS certs")
+            self._log("serve proxy: HTTPS is asked for, but this node is not able to issue TLS certs")
         else:
-            log("serve proxy: applying serve config")
+            self._log("serve proxy: applying serve config")
             self._serve = serve
             self._forward()
         doing = "serve proxy: error storing HTTPS endpoint"
         self._store.put(doing, {HTTPS_ENDPOINT: bootconfig.NO_HTTPS.encode()})
 
+    def _resolve_host(self, host: str) -> str | None:
+        """The IPv4 address of a serve target, which may be an address already."""
+        try:
+            return str(ipaddress.ip_address(host))
+        except ValueError:
+            return next((ip for ip in self._around.resolve(host) if ":" not in ip), None)
+
     def _answer_page(self, path: str) -> proxypages.Page:
         if path == proxypages.METRICS:
             return proxypages.build_metrics(self._daemon.node)
         return proxypages.build_health(self.healthy, self._settings.pod_ip)
-
-
-class _Lookup:
-    """A DNS name and its addresses, looked at again from time to time."""
-
-    def __init__(self, around: Surroundings, bell: _Bell) -> None:
-        self._around, self._bell = around, bell
-        self._found: Sequence[str] = ()
-        self._failures, self._due = 0, True
-        self._timer: asyncio.TimerHandle | None = None
-
-    def find(self, name: str) -> Sequence[str]:
-        """The addresses as last seen; none when it never resolved."""
-        if self._due:
-            self._due = False
-            found = self._around.resolve(name)
-            delay = RESOLVE_PERIOD if found else min(2.0**self._failures, RESOLVE_PERIOD)
-            self._failures = 0 if found else self._failures + 1
-            self._found = found or self._found
-            if not found:
-                self._around.log(
-                    f"[unexpected] error resolving DNS name {name}: no IPv4 or IPv6 addresses found for host: {name}"
-                )
-            self._timer = asyncio.get_running_loop().call_later(delay, self._ring)
-        return self._found
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _ring(self) -> None:
-        self._due = True
-        self._bell.ring()

@@ -88,7 +88,7 @@ class Store:
 
     def put(self, doing: str, changes: Changes) -> None:
         """Write what this run has not written yet. Raises Crash, which says that it happened while `doing` that."""
-        new = {key: value for key, value in changes.items() if self._written.get(key, b"\0") != value}
+        new = {key: value for key, value in changes.items() if (key, value) not in self._written.items()}
         if not self.kept or not new:
             return
         try:
