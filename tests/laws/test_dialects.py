@@ -5,6 +5,7 @@ The clean start of law 3 is the twin's: what a history ends in differs neither b
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -13,9 +14,10 @@ from hypothesis import given
 
 from tailrace import errors
 from tailrace.kube import resources
+from tailrace.kube.resource import Key
 from tailrace.sandbox.controlplane.records import Dialect
 from tailrace.tailnet import port
-from tests.laws.histories import WEB, edits, examples, faults, live_through
+from tests.laws.histories import WEB, edits, examples, faults, live_through, remove_devices
 from tests.support.faults import UNDONE, UNHEARD, Answer, Fault, scripts
 from tests.support.tailnets import CLIENT, EmulatedTailnet, open_emulated
 from tests.support.world import INSTALL, World, build_service, open_world, open_world_on
@@ -106,6 +108,80 @@ async def build_clean_start(world: World[Any]) -> dict[Any, Any]:
         clean.cluster.put(resources.SERVICES, {"metadata": meta, "spec": service["spec"]})
         await clean.settle(WEB)
         return clean.snapshot()
+
+
+@pytest.mark.anyio
+@every_control_plane
+async def test_a_server_that_is_away_holds_a_deletion_for_the_deadline_only(
+    dialect: Dialect, names: tuple[str, ...]
+) -> None:
+    """Then the Service goes, the device is remembered, and deleted when somebody listens again."""
+    overdue = timedelta(seconds=-1)
+    async with (
+        open_emulated(dialect, names) as tailnet,
+        open_world_on(tailnet, tailnet.edge, delete_deadline=overdue) as world,
+    ):
+        world.cluster.put(resources.SERVICES, build_service())
+        await world.settle(WEB)
+        await tailnet.server.refuse_connections()
+        world.cluster.remove(("Service", *WEB))
+        for _ in range(6):
+            world.cluster.run_machinery()
+            await world.reconcile(WEB)
+        assert ("Service", *WEB) not in world.cluster.objects
+        assert [device.name for device in tailnet.devices] == ["demo-web"]
+        await tailnet.server.accept_connections()
+        await world.settle(WEB)
+        assert tailnet.devices == ()
+
+
+@pytest.mark.anyio
+@every_control_plane
+async def test_revoked_credentials_are_told_and_new_ones_taken_up(
+    dialect: Dialect, names: tuple[str, ...]
+) -> None:
+    """No restart; what was begun under the old ones is finished, or cleaned up, under the new ones."""
+    async with (
+        open_emulated(dialect, names) as tailnet,
+        open_world_on(tailnet, tailnet.edge) as world,
+    ):
+        world.cluster.put(resources.SERVICES, build_service())
+        await world.settle(WEB)
+        tailnet.server.revoke_credentials()
+        remove_devices(world)
+        world.cluster.put(resources.SERVICES, build_service("late"))
+        for _ in range(3):
+            world.cluster.run_machinery()
+            await world.reconcile(WEB)
+            await world.reconcile(Key("demo", "late"))
+        assert world.conditions("late")["Provisioned"][:2] == ("False", "CredentialsRefused")
+        assert not tailnet.devices
+        tailnet.server.rotate_credentials()
+        await world.settle(WEB, Key("demo", "late"))
+        assert sorted(device.name for device in tailnet.devices) == ["demo-late", "demo-web"]
+        assert world.conditions()["Online"][0] == world.conditions("late")["Online"][0] == "True"
+        assert tailnet.usable_keys == ()
+
+
+@pytest.mark.anyio
+@every_control_plane
+async def test_a_dead_namesake_of_ours_makes_room_and_a_living_one_does_not(
+    dialect: Dialect, names: tuple[str, ...]
+) -> None:
+    async with (
+        open_emulated(dialect, names) as tailnet,
+        open_world_on(tailnet, tailnet.edge) as world,
+    ):
+        dead = tailnet.add("demo-web", tags=["tag:k8s"], online=False)
+        foreign = tailnet.add("demo-late", user="somebody")
+        world.cluster.put(resources.SERVICES, build_service())
+        world.cluster.put(resources.SERVICES, build_service("late"))
+        await world.settle(WEB, Key("demo", "late"))
+        found = {device.name: device.id for device in tailnet.devices}
+        assert found.keys() == {"demo-web", "demo-late"}
+        assert found["demo-web"] != dead.id
+        assert found["demo-late"] == foreign.id
+        assert world.conditions("late")["Accepted"][1] == "NameConflict"
 
 
 @pytest.mark.anyio
