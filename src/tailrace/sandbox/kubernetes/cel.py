@@ -9,13 +9,13 @@ Source of the behaviour: Kubernetes' "Validation rules" and "Ratcheting" section
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .cel_rule import BREAKS, Rule, compile_rule
 from .cel_view import View, view_of
 from .schema import Doc
 
@@ -26,6 +26,8 @@ REASONS: Final = {
     "FieldValueRequired": "Required value",
     "FieldValueDuplicate": "Duplicate value",
 }
+WITH_VALUE: Final = frozenset({"FieldValueInvalid", "FieldValueDuplicate"})
+ROOT_PATH: Final = "<nil>"
 OMITTED: Final = object()
 """`Broken.value` of an object or array, which the server does not repeat."""
 
@@ -42,11 +44,20 @@ class Broken:
     field_path: str = ""
     """The rule's own `fieldPath`, as written."""
 
+    @property
+    def body(self) -> str:
+        """What the server says, without the path."""
+        words = [REASONS[self.reason]]
+        if self.reason in WITH_VALUE and self.value is not OMITTED:
+            words.append(json.dumps(self.value, ensure_ascii=False))
+        return ": ".join(words if self.reason == "FieldValueDuplicate" else [*words, self.message])
+
     def __str__(self) -> str:
-        said = f"{self.path or '<nil>'}: {REASONS[self.reason]}"
-        if self.reason in ("FieldValueInvalid", "FieldValueDuplicate") and self.value is not OMITTED:
-            said += f": {json.dumps(self.value, ensure_ascii=False)}"
-        return said if self.reason == "FieldValueDuplicate" else f"{said}: {self.message}"
+        return f"{self.path or ROOT_PATH}: {self.body}"
+
+    def cause(self) -> dict[str, str]:
+        """The entry for `details.causes` of the server's answer."""
+        return {"reason": self.reason, "message": self.body, "field": self.path or ROOT_PATH}
 
 
 class Rules:
@@ -54,7 +65,7 @@ class Rules:
 
     def __init__(self, openapi: Mapping[str, Any]) -> None:
         """Compile the rules of an `openAPIV3Schema`. A rule that does not compile breaks every check."""
-        self._root = _place(openapi, openapi, view_of(openapi, root=True)) if _has_rules(openapi) else None
+        self._root = _place(openapi, view_of(openapi, root=True))
 
     def check(self, new: Doc, old: Doc | None) -> list[Broken]:
         """The rules that `new` breaks, `old` being what it replaces (None: it is created).
@@ -68,73 +79,17 @@ class Rules:
 def compile_errors(openapi: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Why the rules of an `openAPIV3Schema` cannot be taken: (path within it, message), in document order.
 
-    A path is like `openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule`.
+    Path and message are those of the server's answer; the path is that of a CRD with one version, or whose versions
+    have the same schema: `spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule`.
     """
-    if not _has_rules(openapi):
-        return []
-    return list(_refusals("openAPIV3Schema", openapi, view_of(openapi, root=True), correlated=True))
+    path = "spec.validation.openAPIV3Schema"
+    return list(_refusals(path, openapi, view_of(openapi, root=True), uncorrelated=""))
 
 
 def _has_rules(node: Any) -> bool:
     if isinstance(node, Mapping):
         return RULES in node or any(_has_rules(inner) for inner in node.values())
     return isinstance(node, Sequence) and not isinstance(node, str) and any(map(_has_rules, node))
-
-
-# Rules and where they stand
-
-
-@dataclass(slots=True, kw_only=True)
-class Rule:
-    """One rule. Without a program it does not compile: `error` says why, and `where` (rule or messageExpression)."""
-
-    facts: Mapping[str, Any]
-    program: Any = None
-    message: Any = None
-    uses_old: bool = False
-    error: str = ""
-    where: str = "rule"
-
-    @property
-    def optional_old(self) -> bool:
-        return bool(self.facts.get("optionalOldSelf"))
-
-    def judge(self, data: Mapping[str, Any]) -> str | None:
-        """None when the rule holds; else what to say."""
-        if self.error:
-            return f"rule compile error: {self.error}"
-        result = self.program.eval(data=data)
-        if result.type().name() == "ERROR":
-            return _failure(str(result.value()), self._name)
-        return None if result.value() is True else self._say(data)
-
-    @property
-    def _name(self) -> str:
-        return str(self.facts.get("message") or self.facts["rule"]).strip()
-
-    def _say(self, data: Mapping[str, Any]) -> str:
-        if self.message is not None:
-            said = self.message.eval(data=data).plain_value()
-            failed = self.message.eval(data=data).type().name() != "STRING"
-            if not failed and (text := str(said).strip()) and not re.search(r"[\r\n]", text):
-                return text
-        return str(self.facts.get("message", "")).strip() or f"failed rule: {self._name}"
-
-
-def _failure(said: str, rule: str) -> str:
-    """The server's words for an evaluation that failed, from the library's (`NOT_FOUND: Key not found …`)."""
-    what = said.partition(": ")[2]
-    if found := re.fullmatch(r'Key not found in map : "?(.*?)"?', what):
-        return f"no such key: {found[1]} evaluating rule: {rule}"
-    if found := re.fullmatch(r"Index error: index=(-?\d+) size=\d+", what):
-        return f"index out of bounds: {found[1]} evaluating rule: {rule}"
-    if what.startswith("No matching overloads found"):
-        return (
-            "'no such overload': call arguments did not match a supported operator, function or macro signature "
-            f"for rule: {rule}"
-        )
-    what = {"divide by zero": "division by zero"}.get(what, what)
-    return f"{what} evaluating rule: {rule}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -147,90 +102,82 @@ class Place:
     fields: dict[str, Place]
     values: Place | None
     items: Place | None
-    all_of: tuple[Place, ...]
-    correlated: bool
-    """Whether an update's old value of a field, map value or item is known (not in atomic lists, sets, maps)."""
 
     def check(self, path: str, new: Any, old: Any, *, above: bool) -> Iterator[Broken]:
-        """`above`: something that holds this place is as it was."""
+        """`old` is None where no old value corresponds; `above`: something that holds this place is as it was."""
         if new is None:
             return
         same = above or (old is not None and new == old)
         yield from self._judge(path, new, old, same=same)
-        for place in self.all_of:
-            yield from place.check(path, new, old, above=above)
         if isinstance(new, dict):
-            before = old if self.correlated and isinstance(old, dict) else {}
+            before = old if isinstance(old, dict) else {}
             for key, value in new.items():
                 if self.values:
                     yield from self.values.check(f"{path}[{key}]", value, before.get(key), above=same)
-                if place_below := self.fields.get(key):
-                    below = f"{path}.{key}" if path else key
-                    yield from place_below.check(below, value, before.get(key), above=same)
+                if place := self.fields.get(key):
+                    yield from place.check(
+                        f"{path}.{key}" if path else key, value, before.get(key), above=same
+                    )
         elif isinstance(new, list) and self.items:
-            known = old if self.correlated and isinstance(old, list) else []
+            known = old if self.view.keys and isinstance(old, list) else []
             by_key = {self.view.key_of(item): item for item in known}
             for i, item in enumerate(new):
-                yield from self.items.check(
-                    f"{path}[{i}]", item, by_key.get(self.view.key_of(item)), above=same
-                )
+                was = by_key.get(self.view.key_of(item))
+                yield from self.items.check(f"{path}[{i}]", item, was, above=same)
 
     def _judge(self, path: str, new: Any, old: Any, *, same: bool) -> Iterator[Broken]:
-        data: dict[str, Any] = {}
+        data: Mapping[str, Any] | None = None
         for rule in self.rules:
             if rule.uses_old and old is None and not rule.optional_old:
                 continue
-            if not data:
-                try:
-                    data = self._data(new, old)
-                except ValueError as unreadable:
-                    yield Broken(path, self.type, str(unreadable))
-                    return
-            said = rule.judge(data)
+            try:
+                data = data or self._data(new, old)
+                said = rule.judge(data)
+            except ValueError as failed:
+                yield Broken(path, self.type, str(failed))
+                continue
             if said is None or (same and not rule.uses_old):
                 continue
-            inside = str(rule.facts.get("fieldPath", ""))
             yield Broken(
-                path=(path + inside).lstrip("."),
+                path=f"{path}{_plain(rule.field_path)}".lstrip("."),
                 value=OMITTED if self.type in ("object", "array") else new,
                 message=said,
                 reason=rule.facts.get("reason", "FieldValueInvalid"),
-                field_path=inside,
+                field_path=rule.field_path,
             )
 
-    def _data(self, new: Any, old: Any) -> dict[str, Any]:
-        """The variables of this place's programs; `oldSelf` is a list of none or one."""
+    def _data(self, new: Any, old: Any) -> Mapping[str, Any]:
+        """The variables of this place's programs; `_old` is a list of none or one."""
         before = [] if old is None else [self.view.show(self.view.align(old, new))]
         return {"_self": self.view.show(new), "_old": before}
 
 
-def _place(rules: Mapping[str, Any], node: Mapping[str, Any], view: View | None) -> Place | None:
-    """Where `rules` (the node itself, or one of its `allOf`) has rules, or None; `node` has the types."""
-    if view is None or not _has_rules(rules):
+def _plain(field_path: str) -> str:
+    """A rule's `fieldPath` as the server reports it: `.a['b-c']` is `.a.b-c`."""
+    return re.sub(r"\['(.*?)'\]", r".\1", field_path)
+
+
+def _place(node: Mapping[str, Any], view: View | None) -> Place | None:
+    """The place of a schema node; None when there are no rules at it and below it."""
+    if view is None or not _has_rules(node):
         return None
     seen = dict(view.fields.values())
-    fields = {}
-    for name, below in rules.get("properties", {}).items():
-        typed = node.get("properties", {}).get(name)
-        if typed is not None and (place := _place(below, typed, seen.get(name) or view_of(typed))):
-            fields[name] = place
-    below, typed = _inner(rules), _inner(node)
-    inner = _place(below, typed, view.inner) if below and typed else None
+    below = node.get("properties", {}).items()
+    inner = next(
+        (found for word in ("additionalProperties", "items") if isinstance(found := node.get(word), Mapping)),
+        None,
+    )
+    held = _place(inner, view.inner) if inner else None
     return Place(
         type=str(node.get("type", "")),
-        rules=tuple(_compile(facts, view) for facts in rules.get(RULES, ())),
+        rules=tuple(compile_rule(facts, view) for facts in node.get(RULES, ())),
         view=view,
-        fields=fields,
-        values=inner if view.kind == "map" else None,
-        items=inner if view.kind == "array" else None,
-        all_of=tuple(p for part in rules.get("allOf", ()) if (p := _place(part, node, view))),
-        correlated=_correlated(node),
+        fields={
+            name: place for name, part in below if (place := _place(part, seen.get(name) or view_of(part)))
+        },
+        values=held if view.kind == "map" else None,
+        items=held if view.kind == "array" else None,
     )
-
-
-def _inner(node: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    found = node.get("additionalProperties") or node.get("items")
-    return found if isinstance(found, Mapping) else None
 
 
 def _correlated(node: Mapping[str, Any]) -> bool:
@@ -239,133 +186,83 @@ def _correlated(node: Mapping[str, Any]) -> bool:
     return bool(node.get("x-kubernetes-map-type") != "atomic")
 
 
-# Compiling
-
-BLANKS: Final = re.compile(
-    r"""[rR]?(?:'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|//[^\n]*""", re.DOTALL
-)
-CHAIN: Final = re.compile(r"(?<![\w.])(?:self|oldSelf)((?:\s*\.\s*\??\s*[A-Za-z_]\w*)+)(\s*\()?")
-
-
-def _compile(facts: Mapping[str, Any], view: View) -> Rule:
-    source = str(facts.get("rule", ""))
-    rule = Rule(facts=facts, uses_old=_uses_old(source))
-    if not source.strip():
-        rule.error = "rule is not specified"
-        return rule
-    try:
-        rule.program = _program(source, "BOOL", view, optional=rule.optional_old)
-        rule.where = "messageExpression"
-        if expression := str(facts.get("messageExpression", "")):
-            rule.message = _program(expression, "STRING", view, optional=False)
-    except ValueError as broken:
-        rule.error = str(broken)
-    return rule
-
-
-def _blank(source: str) -> str:
-    """The source with literals and comments as spaces."""
-    return BLANKS.sub(lambda found: " " * len(found.group()), source)
-
-
-def _program(source: str, wanted: str, view: View, *, optional: bool) -> Any:
-    """Compile an expression of `self` and `oldSelf`.
-
-    First as it is written, with the types that the schema declares, for the sake of errors; then bound to the raw
-    values of `Place._data`.
-
-    Raises:
-        ValueError: it does not compile; the message is the compiler's.
-    """
-    declared = view.signature
-    checked = _compile_in(
-        source, self=declared, oldSelf=f"optional_type<{declared}>" if optional else declared
-    )
-    if checked.return_type().name() not in (wanted, "DYN"):
-        raise ValueError(f"cel expression must evaluate to a {wanted.lower()}")
-    for place, name in _undefined(source, view):
-        raise ValueError(
-            f"ERROR: <input>:1:{place}: undefined field '{name}'\n | {source}\n | {'.' * (place - 1)}^"
-        )
-    bound = f"cel.bind(self, {view.retyped('_self') or '_self'}, {source}\n)"
-    if _uses_old(source):
-        before = view.retyped("_old[0]") or "_old[0]"
-        if optional:
-            before = f"size(_old) > 0 ? optional.of({before}) : optional.none()"
-        bound = f"cel.bind(oldSelf, {before}, {bound})"
-    return _compile_in(bound, _self="dyn", _old="list<dyn>")
-
-
-def _uses_old(source: str) -> bool:
-    return bool(re.search(r"(?<![\w.])oldSelf\b", _blank(source)))
-
-
-def _compile_in(source: str, **variables: str) -> Any:
-    try:
-        return _environment(**variables).compile(source)
-    except RuntimeError as broken:
-        said = str(broken).removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
-        raise ValueError(said) from broken
-
-
-@functools.lru_cache(64)
-def _environment(**variables: str) -> Any:
-    from cel_expr_python import cel  # type: ignore[import-untyped]
-
-    from .cel_library import extensions
-
-    return cel.NewEnv(
-        variables={name: cel.Type(kind) for name, kind in variables.items()}, extensions=extensions()
-    )
-
-
-def _undefined(source: str, view: View) -> Iterator[tuple[int, str]]:
-    """Fields of `self` and `oldSelf` that the schema does not declare: column of the dot, name.
-
-    The library's own check cannot know: objects are maps to it.
-    """
-    for found in CHAIN.finditer(_blank(source)):
-        steps = list(re.finditer(r"\.\s*\??\s*(\w+)", found[1]))
-        at: View | None = view
-        for step in steps[:-1] if found[2] else steps:
-            if at is None or at.kind != "object":
-                at = at.inner if at is not None and at.kind == "map" else None
-                continue
-            if step[1] not in at.fields:
-                yield found.start(1) + step.start() + 1, step[1]
-                return
-            at = at.fields[step[1]][1]
-
-
 def _refusals(
-    path: str, node: Mapping[str, Any], view: View | None, *, correlated: bool
+    path: str, node: Mapping[str, Any], view: View | None, *, uncorrelated: str
 ) -> Iterator[tuple[str, str]]:
+    """`uncorrelated`: the place above, if any, below which an update's old values are not known."""
     for i, facts in enumerate(node.get(RULES, ())):
         if view is not None:
-            yield from _refuse(f"{path}.{RULES}[{i}]", facts, view, correlated=correlated)
-    below = correlated and _correlated(node)
+            here = f"{path}.{RULES}[{i}]"
+            wrong = list(_misshapen(facts, view))
+            for name, said in wrong or _uncompiled(facts, view, uncorrelated):
+                yield f"{here}.{name}", said
+    below = uncorrelated or ("" if _correlated(node) else path)
     seen = dict(view.fields.values()) if view else {}
     for name, inner in node.get("properties", {}).items():
-        yield from _refusals(
-            f"{path}.properties[{name}]", inner, seen.get(name) or view_of(inner), correlated=below
-        )
+        part = seen.get(name) or view_of(inner)
+        yield from _refusals(f"{path}.properties[{name}]", inner, part, uncorrelated=below)
     for word in ("additionalProperties", "items"):
         if isinstance(inner := node.get(word), Mapping):
-            yield from _refusals(f"{path}.{word}", inner, view and view.inner, correlated=below)
-    for i, part in enumerate(node.get("allOf", ())):
-        merged = {**node, **part, "allOf": ()}
-        yield from _refusals(f"{path}.allOf[{i}]", merged, view, correlated=correlated)
+            yield from _refusals(f"{path}.{word}", inner, view and view.inner, uncorrelated=below)
 
 
-def _refuse(
-    path: str, facts: Mapping[str, Any], view: View, *, correlated: bool
-) -> Iterator[tuple[str, str]]:
-    rule = _compile(facts, view)
-    if rule.error:
-        yield f"{path}.{rule.where}", rule.error
-    if rule.uses_old and not correlated:
-        yield f"{path}.rule", "oldSelf cannot be used on the uncorrelatable portion of the schema"
-    if rule.optional_old and not rule.uses_old:
-        yield f"{path}.optionalOldSelf", "may not be set if oldSelf is not used in rule"
+def _misshapen(facts: Mapping[str, Any], view: View) -> Iterator[tuple[str, str]]:
+    """What is wrong before anything is compiled: (field of the rule, message)."""
+    rule, message, path = (str(facts.get(name, "")) for name in ("rule", "message", "fieldPath"))
+    if not rule.strip():
+        yield "rule", "Required value: rule is not specified"
+    elif message and not message.strip():
+        yield "message", f"Invalid value: {_go(message)}: must be non-empty if specified"
+    elif BREAKS.search(message.strip()):
+        yield "message", f"Invalid value: {_go(message)}: must not contain line breaks"
+    elif BREAKS.search(rule.strip()) and not message:
+        yield "message", "Required value: message must be specified if rule contains line breaks"
     if facts.get("reason", "FieldValueInvalid") not in REASONS:
-        yield f"{path}.reason", f'Unsupported value: "{facts["reason"]}"'
+        known = ", ".join(map(_go, sorted(REASONS)))
+        yield "reason", f"Unsupported value: {_go(facts['reason'])}: supported values: {known}"
+    if path and not _leads_somewhere(path, view):
+        yield "fieldPath", f"Invalid value: {_go(path)}: must be a valid path"
+
+
+def _leads_somewhere(field_path: str, view: View) -> bool:
+    at: View | None = view
+    for step in _plain(field_path).removeprefix(".").split("."):
+        at = (at.inner or dict(at.fields.values()).get(step)) if at else None
+    return at is not None
+
+
+def _uncompiled(facts: Mapping[str, Any], view: View, uncorrelated: str) -> Iterator[tuple[str, str]]:
+    rule = compile_rule(facts, view)
+    whole = _go(
+        {
+            "Rule": facts["rule"],
+            "Message": facts.get("message", ""),
+            "MessageExpression": facts.get("messageExpression", ""),
+            "Reason": facts.get("reason"),
+            "FieldPath": rule.field_path,
+            "OptionalOldSelf": facts.get("optionalOldSelf"),
+        }
+    )
+    if rule.error:
+        yield "rule", f"Invalid value: {whole}: {rule.error}"
+    if rule.message_error:
+        yield "messageExpression", f"Invalid value: {whole}: {rule.message_error}"
+    if rule.uses_old and uncorrelated:
+        said = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {uncorrelated}"
+        yield "rule", f"Invalid value: {_go(facts['rule'])}: {said}"
+    if "optionalOldSelf" in facts and not rule.uses_old:
+        yield (
+            "optionalOldSelf",
+            (
+                f"Invalid value: {_go(facts['optionalOldSelf'])}: may not be set if oldSelf is not used in rule"
+            ),
+        )
+
+
+def _go(value: Any) -> str:
+    """JSON as Go writes it in messages."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if isinstance(value, dict):
+        for char in "<>&":
+            text = text.replace(char, f"\\u{ord(char):04x}")
+    return text

@@ -21,7 +21,6 @@ from urllib import parse
 from cel_expr_python import cel  # type: ignore[import-untyped]
 from cel_expr_python.ext import (  # type: ignore[import-untyped]
     ext_bindings,
-    ext_encoders,
     ext_optional,
     ext_strings,
 )
@@ -38,16 +37,21 @@ SUFFIXES = {
     **{unit: Decimal(1000) ** power for power, unit in enumerate("MGTPE", 2)},
     **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)},
 }
+BAD_URL = 'URL parse error during conversion from string: parse "{}": invalid URI for request'
+WRONG = "network address parse error during conversion from string"
+BAD_CIDR = f'{WRONG}: {WRONG}: netip.ParsePrefix("{{}}"): {{}}'
 QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d+)|([KMGTPE]i|[numkMGTPE])?)\Z")
 
 
-def extensions() -> Sequence[Any]:
-    """All extensions of a rule's environment; Kubernetes' own last, since it adds to functions of the others."""
+def extensions(*, binding: bool) -> Sequence[Any]:
+    """The extensions of a rule's environment; `binding` adds `cel.bind`, which Kubernetes does not have.
+
+    Kubernetes' own comes last, since it adds to functions of the others.
+    """
     return (
         ext_strings.ExtStrings(2),
         ext_optional.ExtOptional(),
-        ext_bindings.ExtBindings(),
-        ext_encoders.ExtEncoders(),
+        *([ext_bindings.ExtBindings()] if binding else ()),
         cel.CelExtension("kubernetes", [_declare(name, *rows) for name, rows in _functions().items()]),
     )
 
@@ -153,10 +157,10 @@ def to_url(text: str) -> Marked:
     """An absolute URI or an absolute path, as Go's `url.ParseRequestURI` takes it."""
     absolute = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text) or text.startswith("/")
     if not absolute or re.search(r"[\x00-\x20\x7f]", text) or re.search(r"%(?![0-9A-Fa-f]{2})", text):
-        raise ValueError(f"URL parse error during conversion from string: {text}")
+        raise ValueError(BAD_URL.format(text))
     parts = parse.urlsplit(text)
     if not re.fullmatch(r"|\d+", _hostname(parts.netloc)[1]):
-        raise ValueError(f"URL parse error during conversion from string: {text}")
+        raise ValueError(BAD_URL.format(text))
     return {"url": text}
 
 
@@ -221,17 +225,28 @@ def _addresses() -> dict[str, tuple[Row, ...]]:
 
 def to_ip(text: str) -> Marked:
     """An address without a zone, and not an IPv4 one written in IPv6's form."""
-    found = ipaddress.ip_address(text)
-    if "%" in text or (found.version == 6 and found.ipv4_mapped):
-        raise ValueError(f"IP Address {text!r} parse error during conversion from string")
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        said = f'IP Address "{text}" parse error during conversion from string: ParseAddr("{text}"): unable to parse IP'
+        raise ValueError(said) from None
+    if "%" in text:
+        raise ValueError(f'IP address "{text}" with zone value is not allowed')
+    if found.version == 6 and found.ipv4_mapped:
+        raise ValueError(f'IPv4-mapped IPv6 address "{text}" is not allowed')
     return {"ip": str(found)}
 
 
 def to_cidr(text: str) -> Marked:
     address, slash, length = text.partition("/")
-    if not slash or not re.fullmatch(r"0|[1-9]\d{0,2}", length):
-        raise ValueError(f"network address parse error during conversion from string: {text!r}")
-    return {"cidr": str(ipaddress.ip_interface(f"{to_ip(address)['ip']}/{length}"))}
+    if not slash:
+        raise ValueError(BAD_CIDR.format(text, "no '/'"))
+    if not re.fullmatch(r"0|[1-9]\d{0,2}", length):
+        raise ValueError(BAD_CIDR.format(text, f'bad bits after slash: "{length}"'))
+    ip = to_ip(address)["ip"]
+    if int(length) > ipaddress.ip_address(ip).max_prefixlen:
+        raise ValueError(BAD_CIDR.format(text, "prefix length out of range"))
+    return {"cidr": str(ipaddress.ip_interface(f"{ip}/{length}"))}
 
 
 def _network(cidr: Marked) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
@@ -264,7 +279,7 @@ def _quantities() -> dict[str, tuple[Row, ...]]:
     return {
         "quantity": (_plain(MARKED, TEXT)(to_quantity),),
         "isQuantity": (_plain(BOOL, TEXT)(_is(to_quantity)),),
-        "sign": (_method(INT, MARKED)(lambda a: (_amount(a) > 0) - (_amount(a) < 0)),),
+        "sign": (_plain(INT, MARKED)(lambda a: (_amount(a) > 0) - (_amount(a) < 0)),),
         "isGreaterThan": (_method(BOOL, MARKED, MARKED)(lambda a, b: compare(a, b) > 0),),
         "isLessThan": (_method(BOOL, MARKED, MARKED)(lambda a, b: compare(a, b) < 0),),
         "compareTo": (_method(INT, MARKED, MARKED)(compare),),

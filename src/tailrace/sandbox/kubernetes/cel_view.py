@@ -113,8 +113,9 @@ class View:
 TEXT: Final = View(kind="string")
 META: Final = View(kind="object", fields={name: (name, TEXT) for name in ("name", "generateName")})
 SIGNATURES: Final = {
-    "integer": "int",
-    "number": "double",
+    # Numbers are compared across their types, which the library's checker would refuse.
+    "integer": "dyn",
+    "number": "dyn",
     "boolean": "bool",
     "date": "timestamp",
     "date-time": "timestamp",
@@ -140,6 +141,8 @@ def view_of(node: Mapping[str, Any], *, root: bool = False) -> View | None:
                 for name, below in node.get("properties", {}).items()
                 if (seen := escape(name)) and (view := view_of(below))
             }
+            # Reserved words that are names all the same in CEL (`self.namespace`) work unescaped as well.
+            fields |= {name: (name, view) for name, view in fields.values() if name in RESERVED - KEYWORDS}
             return View(kind="object", fields={**fields, **ROOT} if root else fields, nullable=nullable)
         case "array":
             inner = view_of(node.get("items") or {})
@@ -176,6 +179,7 @@ RESERVED: Final = frozenset(
     }
     | {"let", "loop", "package", "namespace", "return", "var", "void", "while"}
 )
+KEYWORDS: Final = frozenset({"true", "false", "null", "in"})
 ESCAPES: Final = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
 
 
