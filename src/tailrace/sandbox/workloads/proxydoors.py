@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tailrace.sandbox.workloads.bootconfig import Serve
 from tailrace.sandbox.workloads.dataplane import Door, Forwards, Way
-from tailrace.sandbox.workloads.network import Network
+from tailrace.sandbox.workloads.network import Address, Network
 
 
 class Doors:
@@ -36,21 +36,20 @@ class Doors:
         """
         entries, ends = ([ip for ip in ips if ":" not in ip] for ips in (entrances, targets))
         self._watch(ends)
-        served = {} if serve is None else serve.tcp
-        wanted = {
-            Door(protocol, entry, port): Way(
-                tuple((ip, port) for ip in ends if (protocol, port) in answering[ip])
-            )
-            for answering in ({ip: self._network.listening(ip) for ip in ends},)
-            for protocol, port in sorted(frozenset().union(*answering.values()))
-            for entry in entries
-        }
-        wanted |= {
-            Door("tcp", entry, port): Way(((forward.host, forward.port),), forward.proxy_protocol)
-            for port, forward in served.items()
-            for entry in entries
-        }
+        ways = self._follow(ends)
+        if serve is not None:
+            for port, forward in serve.tcp.items():
+                ways["tcp", port] = Way(((forward.host, forward.port),), forward.proxy_protocol)
+        wanted = {Door(protocol, ip, port): way for (protocol, port), way in ways.items() for ip in entries}
         self._forwards.match({door: way for door, way in wanted.items() if door not in self._taken})
+
+    def _follow(self, targets: Iterable[str]) -> dict[tuple[str, int], Way]:
+        """(protocol, port) of all that answers at the targets, and where to go for it."""
+        found: dict[tuple[str, int], list[Address]] = {}
+        for ip in targets:
+            for protocol, port in sorted(self._network.listening(ip)):
+                found.setdefault((protocol, port), []).append((ip, port))
+        return {key: Way(tuple(addresses)) for key, addresses in found.items()}
 
     def close(self) -> None:
         self._watch(())
