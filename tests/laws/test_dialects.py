@@ -36,7 +36,7 @@ spoilt = scripts(*UNDONE, *UNHEARD, most=12)
 
 
 @every_control_plane
-@examples(10, shrink=False)
+@examples(15, shrink=False)
 @given(history=edits, trouble=faults, before=spoilt, after=spoilt)
 def test_the_four_laws(
     dialect: Dialect,
