@@ -6,7 +6,9 @@ both. Source: `pkg/apis/*/validation`.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -56,6 +58,8 @@ def _check_secret_type(new: Doc, data: Mapping[str, str]) -> Iterator[FieldError
     for key in _NEEDED_KEYS.get(kind, ()):
         if key not in data:
             yield fe.required(f"data[{key}]")
+        elif key.startswith(".docker") and (words := _json_complaint(data[key])):
+            yield fe.invalid_value(f"data[{key}]", "<secret contents redacted>", words)
     if kind == "kubernetes.io/basic-auth" and not data.keys() & {"username", "password"}:
         yield fe.required("data[username]")
         yield fe.required("data[password]")
@@ -63,6 +67,23 @@ def _check_secret_type(new: Doc, data: Mapping[str, str]) -> Iterator[FieldError
     annotations = (new.get("metadata") or {}).get("annotations") or {}
     if kind == "kubernetes.io/service-account-token" and not annotations.get(name):
         yield fe.required(f"metadata.annotations[{name}]")
+
+
+def _json_complaint(text: str) -> str:
+    """What Go says of a text that is no JSON; empty when it is."""
+    raw = base64.b64decode(text)
+    try:
+        json.loads(raw)
+    except json.JSONDecodeError as error:
+        rest = error.doc[error.pos :]
+        return (
+            f"invalid character '{rest[0]}' looking for beginning of value"
+            if rest
+            else "unexpected end of JSON input"
+        )
+    except UnicodeDecodeError as error:
+        return f"invalid character '\\x{raw[error.start]:02x}' looking for beginning of value"
+    return ""
 
 
 def _decoded_size(text: str | None) -> int:

@@ -33,7 +33,7 @@ def check_crd(new: Doc, old: Doc | None) -> Iterator[FieldError]:
         (new.get("metadata") or {}).get("name"),
     )
     plural = names.get("plural") or ""
-    if name != f"{plural}.{group}":
+    if old is None and name != f"{plural}.{group}":
         yield fe.invalid_value("metadata.name", name, 'must be spec.names.plural+"."+spec.group')
     yield from check_named("spec.group", group, fe.subdomain)
     if group and not fe.subdomain(group) and "." not in group:
@@ -45,10 +45,15 @@ def check_crd(new: Doc, old: Doc | None) -> Iterator[FieldError]:
     if spec.get("preserveUnknownFields"):
         text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
         yield fe.invalid_value("spec.preserveUnknownFields", True, text)
-    yield from _check_versions(spec.get("versions") or [])
+    versions = spec.get("versions") or []
+    yield from _check_versions(versions)
+    if versions and (first := versions[0].get("name")):
+        yield from fe.check("spec.version", first, fe.rfc1035_label)  # the old field, which the server fills
     yield from _check_names(names)
     yield from _check_conversion(spec.get("conversion") or {})
-    if old is not None:
+    if old is None:
+        yield from _check_stored(versions)
+    else:
         yield from _check_update(spec, old)
 
 
@@ -102,6 +107,15 @@ def _check_versions(versions: list[Doc]) -> Iterator[FieldError]:
             here = "spec" if "additionalPrinterColumns" in shared else path
             for position, column in enumerate(version.get("additionalPrinterColumns") or ()):
                 yield from _check_column(column, f"{here}.additionalPrinterColumns[{position}]")
+
+
+def _check_stored(versions: list[Doc]) -> Iterator[FieldError]:
+    """A new definition's status is made from the version that is stored: the errors point there as well."""
+    stored, path = [v.get("name") for v in versions if v.get("storage")], "status.storedVersions"
+    if not stored:
+        yield fe.invalid_value(path, None, "must have at least one stored version")
+    elif len(stored) > 1:
+        yield fe.invalid_value(path, stored[:1], f"must have the storage version {stored[-1]}")
 
 
 def _as_internal(version: Doc, shared: list[str]) -> Doc:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from tailrace.sandbox.kubernetes import field_errors as fe
+from tailrace.sandbox.kubernetes import volume_rules
 from tailrace.sandbox.kubernetes.field_errors import Doc, FieldError, check, check_named, check_one_of
 from tailrace.sandbox.kubernetes.schema import copy_of
 
@@ -39,7 +40,7 @@ def check_template(template: Doc, path: str, claims: Sequence[str] = ()) -> Iter
 def check_pod_spec(spec: Doc, path: str, claims: Sequence[str] = ()) -> Iterator[FieldError]:
     volumes = [*claims]
     for at, volume in enumerate(spec.get("volumes") or ()):
-        yield from _check_volume(volume, f"{path}.volumes[{at}]", volumes)
+        yield from volume_rules.check_volume(volume, f"{path}.volumes[{at}]", volumes)
         volumes.append(volume.get("name", ""))
     yield from _check_containers(spec, path, volumes)
     yield from _check_policies(spec, path)
@@ -202,7 +203,7 @@ def _check_container(container: Doc, path: str, volumes: Sequence[str], host: bo
             if field in source:
                 name = (source[field] or {}).get("name")
                 yield from check_named(f"{path}.envFrom[{at}].{field}.name", name, fe.subdomain)
-    yield from _check_mounts(container.get("volumeMounts") or (), f"{path}.volumeMounts", volumes)
+    yield from volume_rules.check_mounts(container.get("volumeMounts") or (), f"{path}.volumeMounts", volumes)
     for field in ("livenessProbe", "readinessProbe", "startupProbe"):
         if (probe := container.get(field)) is not None:
             yield from _check_probe(probe, f"{path}.{field}")
@@ -285,30 +286,6 @@ def _check_source(source: Doc, path: str, key: str) -> Iterator[FieldError]:
         elif field not in _FIELD_PATHS and not re.fullmatch(r"metadata\.(labels|annotations)\['.+'\]", field):
             text = f"error converting fieldPath: field label not supported: {field}"
             yield fe.invalid_value(f"{path}.fieldPath", field, text)
-
-
-def _check_mounts(mounts: Sequence[Doc], path: str, volumes: Sequence[str]) -> Iterator[FieldError]:
-    places: set[str] = set()
-    for at, mount in enumerate(mounts):
-        here, name, place = f"{path}[{at}]", mount.get("name") or "", mount.get("mountPath") or ""
-        if not name:
-            yield fe.required(f"{here}.name")
-        if name not in volumes:
-            yield fe.not_found(f"{here}.name", name)
-        if not place:
-            yield fe.required(f"{here}.mountPath")
-        elif place in places:
-            yield fe.invalid_value(f"{here}.mountPath", place, "must be unique")
-        places.add(place)
-        if below := mount.get("subPath"):
-            yield from _check_relative(f"{path}.subPath", below)
-
-
-def _check_relative(path: str, text: str) -> Iterator[FieldError]:
-    if text.startswith("/"):
-        yield fe.invalid_value(path, text, "must be a relative path")
-    if ".." in text.split("/"):
-        yield fe.invalid_value(path, text, "must not contain '..'")
 
 
 _HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "grpc")
@@ -405,68 +382,6 @@ def _check_amount(name: str, text: Any, path: str) -> Iterator[FieldError]:
         yield fe.invalid_value(path, str(text), fe.POSITIVE_OR_ZERO)
     elif "/" in name and amount.denominator != 1:
         yield fe.invalid_value(path, f"{int(amount * 1000)}m", "must be an integer")
-
-
-# Volumes ----------------------------------------------------------------------------------------------------------
-
-_HOST_PATHS: Final = (
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-)
-_NAMED: Final = {"secret": "secretName", "configMap": "name", "persistentVolumeClaim": "claimName"}
-
-
-def _check_volume(volume: Doc, path: str, taken: Sequence[str]) -> Iterator[FieldError]:
-    name = volume.get("name") or ""
-    yield from check_named(f"{path}.name", name, fe.label)
-    if name and name in taken:
-        yield fe.duplicate(f"{path}.name", name)
-    kinds = sorted((k for k in volume if k != "name"), key=lambda k: k != "emptyDir")
-    for kind in kinds[1:]:
-        yield fe.forbidden(f"{path}.{kind}", "may not specify more than 1 volume type")
-    for kind in kinds[:1]:
-        here, source = f"{path}.{kind}", volume[kind] or {}
-        if kind in _NAMED and not source.get(_NAMED[kind]):
-            yield fe.required(f"{here}.{_NAMED[kind]}")
-        if kind == "hostPath":
-            yield from _check_host_path(source, here)
-        yield from _check_mode(source, "defaultMode", here)
-        if kind in ("secret", "configMap"):
-            yield from _check_items(source.get("items") or (), f"{here}.items")
-
-
-def _check_host_path(source: Doc, path: str) -> Iterator[FieldError]:
-    place = source.get("path") or ""
-    if not place:
-        yield fe.required(f"{path}.path")
-    elif ".." in place.split("/"):
-        yield fe.invalid_value(f"{path}.path", place, "must not contain '..'")
-    yield from check_one_of(f"{path}.type", source.get("type", ""), _HOST_PATHS)
-
-
-def _check_mode(source: Doc, field: str, path: str) -> Iterator[FieldError]:
-    mode = source.get(field)
-    if mode is not None and not 0 <= mode <= 0o777:
-        text = "must be a number between 0 and 0777 (octal), both inclusive"
-        yield fe.invalid_value(f"{path}.{field}", mode, text)
-
-
-def _check_items(items: Sequence[Doc], path: str) -> Iterator[FieldError]:
-    for at, item in enumerate(items):
-        here = f"{path}[{at}]"
-        if not item.get("key"):
-            yield fe.required(f"{here}.key")
-        if not item.get("path"):
-            yield fe.required(f"{here}.path")
-        else:
-            yield from _check_relative(f"{here}.path", item["path"])
-        yield from _check_mode(item, "mode", here)
 
 
 # Updates ----------------------------------------------------------------------------------------------------------

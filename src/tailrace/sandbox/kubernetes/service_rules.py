@@ -22,7 +22,7 @@ _SET_ONCE: Final = "may not change once set"
 
 def check_service(new: Doc, old: Doc | None) -> Iterator[FieldError]:
     spec = new.get("spec") or {}
-    kind, addresses = spec.get("type") or "", _addresses(spec)
+    kind, addresses = spec.get("type") or "", _addresses(spec, (old or {}).get("spec") or {})
     headless = addresses[:1] == ["None"]
     if not spec.get("ports") and not headless and kind != "ExternalName":
         yield fe.required("spec.ports")
@@ -47,8 +47,11 @@ def check_service(new: Doc, old: Doc | None) -> Iterator[FieldError]:
         yield from _check_update(spec, old.get("spec") or {})
 
 
-def _addresses(spec: Doc) -> list[str]:
-    """`clusterIPs`, also when only `clusterIP` was given."""
+def _addresses(spec: Doc, old: Doc) -> list[str]:
+    """`clusterIPs`, or `clusterIP` when that alone was given or changed: older clients know only this field."""
+    single = spec.get("clusterIP")
+    if single and single != old.get("clusterIP") and spec.get("clusterIPs") == old.get("clusterIPs"):
+        return [single]
     return spec.get("clusterIPs") or [ip for ip in [spec.get("clusterIP")] if ip]
 
 
@@ -217,7 +220,7 @@ def _check_traffic(spec: Doc, kind: str) -> Iterator[FieldError]:
 
 
 def _check_update(spec: Doc, old: Doc) -> Iterator[FieldError]:
-    new_ips, old_ips = _addresses(spec), _addresses(old)
+    new_ips, old_ips = _addresses(spec, old), _addresses(old, {})
     stays_inside = "ExternalName" not in (spec.get("type"), old.get("type"))
     if stays_inside and new_ips and old_ips and new_ips[0] != old_ips[0]:
         yield fe.invalid_value("spec.clusterIPs[0]", new_ips, _SET_ONCE)

@@ -162,7 +162,10 @@ def _check_finalizers(finalizers: list[str]) -> Iterator[FieldError]:
 
 
 def validate_metadata_update(new: Doc, old: Doc) -> list[FieldError]:
-    """What may not change in `metadata`, and which finalizers may not come; the fields' own rules apart."""
+    """What may not change in `metadata`, and which finalizers may not come; the fields' own rules apart.
+
+    A changed `creationTimestamp` is no error: the server puts the stored one back.
+    """
     return _distinct(_check_metadata_update(new, old))
 
 
@@ -179,7 +182,6 @@ def _check_metadata_update(new: Doc, old: Doc) -> Iterator[FieldError]:
         "name",
         "namespace",
         "uid",
-        "creationTimestamp",
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
     ):
@@ -262,7 +264,8 @@ def _walk(value: Any, schema: Schema, owner: str, path: tuple[str, ...], field: 
         for key, inner in value.items():
             if (below := schema.properties.get(key)) is not None:
                 if not below.facts:  # a custom resource's own fields are judged by its schema
-                    yield from _walk(inner, below, inside, (*path, key), key)
+                    # The server decodes a custom resource's metadata on its own.
+                    yield from _walk(inner, below, inside, () if schema.facts else (*path, key), key)
             elif schema.additional is not None and not schema.additional.facts:
                 yield from _walk(inner, schema.additional, owner, path, field)
 
