@@ -12,6 +12,7 @@ from tailrace import errors
 from tailrace.kube import resources
 from tailrace.kube.resource import Key
 from tailrace.tailnet.memory import MemoryPlane
+from tests.support.cluster import Unheard
 from tests.support.world import World
 
 WEB = Key("demo", "web")
@@ -53,7 +54,9 @@ FAULTS = (
 )
 
 edits = st.lists(st.sampled_from(sorted(EDITS)), max_size=5)
-faults = st.lists(st.one_of(st.none(), st.sampled_from(FAULTS)), max_size=12)
+faults = st.lists(
+    st.one_of(st.none(), st.sampled_from((*FAULTS, Unheard("the answer was lost")))), max_size=12
+)
 """What the next writes to the cluster meet."""
 
 CALLS = ("list_devices", "get_device", "mint_key", "revoke_key", "delete_device", "rename_device", "set_tags")

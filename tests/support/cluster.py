@@ -7,6 +7,7 @@ longer applies them. It refuses what Kubernetes refuses (labels that are too lon
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 from collections import deque
@@ -30,8 +31,12 @@ type Place = tuple[str, str, str]  # kind, namespace, name
 WRITES = ("apply", "patch", "create", "delete")
 
 
+class Unheard(errors.Transient):
+    """As a fault of the cluster: the write is done, and its answer is lost."""
+
+
 class MemoryCluster:
-    """Objects as JSON values. `faults` are raised by the next writes, before anything changes."""
+    """Objects as JSON values. The next writes raise `faults`, before anything changes or, `Unheard`, after it."""
 
     cluster_name = "memory"
     url = "memory://"
@@ -58,18 +63,18 @@ class MemoryCluster:
         force: bool = True,
         dry_run: bool = False,
     ) -> Any:
-        self._write()
-        place = place_of(resource.kind, obj)
-        live = self.objects.get(place)
-        if live is None and subresource:
-            raise errors.NotFound(f"{place} is not there")
-        wanted = {k: v for k, v in plain(obj).items() if k not in {"apiVersion", "kind"}}
-        before = self._applied.get((place, manager, subresource or ""), {})
-        self._applied[place, manager, subresource or ""] = wanted
-        changed = copy.deepcopy(live) if live else {"metadata": {"uid": f"uid-{next(self._versions)}"}}
-        remove(changed, before, wanted)
-        merge(changed, wanted)
-        return self._keep(resource, place, changed)
+        with self._write():
+            place = place_of(resource.kind, obj)
+            live = self.objects.get(place)
+            if live is None and subresource:
+                raise errors.NotFound(f"{place} is not there")
+            wanted = {k: v for k, v in plain(obj).items() if k not in {"apiVersion", "kind"}}
+            before = self._applied.get((place, manager, subresource or ""), {})
+            self._applied[place, manager, subresource or ""] = wanted
+            changed = copy.deepcopy(live) if live else {"metadata": {"uid": f"uid-{next(self._versions)}"}}
+            remove(changed, before, wanted)
+            merge(changed, wanted)
+            return self._keep(resource, place, changed)
 
     async def create(
         self,
@@ -85,11 +90,11 @@ class MemoryCluster:
             raise errors.Denied(
                 'pods "probe" is forbidden: violates PodSecurity "restricted:latest": privileged'
             )
-        self._write()
-        place = place_of(resource.kind, obj)
-        if place in self.objects:
-            raise errors.Conflict(f"{place} exists")
-        return self._keep(resource, place, {**plain(obj)})
+        with self._write():
+            place = place_of(resource.kind, obj)
+            if place in self.objects:
+                raise errors.Conflict(f"{place} exists")
+            return self._keep(resource, place, {**plain(obj)})
 
     async def get(self, resource: Resource[Any], name: str, namespace: str | None = None) -> Any:
         place = (resource.kind, namespace or "", name)
@@ -107,15 +112,15 @@ class MemoryCluster:
         kind: str = "merge",
         subresource: str | None = None,
     ) -> Any:
-        self._write()
-        place = (resource.kind, namespace or "", name)
-        live = self.objects.get(place)
-        if live is None:
-            raise errors.NotFound(f"{place} is not there")
-        asked = body.get("metadata", {}).get("resourceVersion")
-        if asked and asked != live["metadata"]["resourceVersion"]:
-            raise errors.Conflict(f"{place} has changed")
-        return self._keep(resource, place, merge_patch(copy.deepcopy(live), body))
+        with self._write():
+            place = (resource.kind, namespace or "", name)
+            live = self.objects.get(place)
+            if live is None:
+                raise errors.NotFound(f"{place} is not there")
+            asked = body.get("metadata", {}).get("resourceVersion")
+            if asked and asked != live["metadata"]["resourceVersion"]:
+                raise errors.Conflict(f"{place} has changed")
+            return self._keep(resource, place, merge_patch(copy.deepcopy(live), body))
 
     async def delete(
         self,
@@ -127,14 +132,14 @@ class MemoryCluster:
         resource_version: str | None = None,
         propagation: str = "Background",
     ) -> None:
-        self._write()
-        place = (resource.kind, namespace or "", name)
-        live = self.objects.get(place)
-        if live is None:
-            raise errors.NotFound(f"{place} is not there")
-        if uid and live["metadata"]["uid"] != uid:
-            raise errors.Conflict(f"{place} is another one")
-        self.remove(place, foreground=propagation == "Foreground")
+        with self._write():
+            place = (resource.kind, namespace or "", name)
+            live = self.objects.get(place)
+            if live is None:
+                raise errors.NotFound(f"{place} is not there")
+            if uid and live["metadata"]["uid"] != uid:
+                raise errors.Conflict(f"{place} is another one")
+            self.remove(place, foreground=propagation == "Foreground")
 
     # --- what people and the machinery do ----------------------------------------------------------------------
 
@@ -252,9 +257,15 @@ class MemoryCluster:
         self._stores[resource.kind] = (store, resource)
         store.apply(Replaced(objects=(), unread=frozenset(), version="0"))
 
-    def _write(self) -> None:
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[None]:
+        """Around a write: what is raised before it leaves everything as it was, an `Unheard` comes after it."""
         self.writes += 1
-        if self.faults and (fault := self.faults.popleft()) is not None:
+        fault = self.faults.popleft() if self.faults else None
+        if fault is not None and not isinstance(fault, Unheard):
+            raise fault
+        yield
+        if fault is not None:
             raise fault
 
     def _keep(self, resource: Resource[Any], place: Place, obj: dict[str, Any]) -> Any:
