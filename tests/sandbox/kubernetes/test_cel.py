@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailrace.sandbox.kubernetes.cel import Broken, Rules, compile_errors
@@ -67,6 +67,10 @@ def test_a_rule_that_does_not_compile_breaks_every_check() -> None:
     assert "rule compile error" in str(judge(only("self.nope"), "a")[0])
 
 
+def test_a_value_that_python_cannot_give_back_is_a_failure_of_the_rule() -> None:
+    assert "evaluating rule" in str(judge(only("[duration('1s')].max() == duration('1s')"), "a")[0])
+
+
 def test_a_cause_has_reason_message_and_field() -> None:
     node = obj({"a": INT}, rule("self.a == 1", reason="FieldValueForbidden", fieldPath=".a", message="no"))
     (broken,) = judge(node, {"a": 2})
@@ -98,12 +102,14 @@ SET = Rules(schema({**listed(STR, rule("self == oldSelf")), "x-kubernetes-list-t
 words = st.text("abc", max_size=4)
 
 
+@settings(deadline=None)
 @given(new=words, old=words)
 def test_a_rule_without_old_judges_create_and_update_alike_unless_nothing_changed(new: str, old: str) -> None:
     doc, before = {"spec": {"v": new}}, {"spec": {"v": old}}
     assert PLAIN.check(doc, before) == ([] if new == old else PLAIN.check(doc, None))
 
 
+@settings(deadline=None)
 @given(new=words, old=words)
 def test_a_transition_rule_is_silent_on_create_and_where_there_was_nothing(new: str, old: str) -> None:
     doc = {"spec": {"v": new}}
@@ -111,11 +117,13 @@ def test_a_transition_rule_is_silent_on_create_and_where_there_was_nothing(new: 
     assert bool(ONCE.check(doc, {"spec": {"v": old}})) == (new != old)
 
 
+@settings(deadline=None)
 @given(new=st.lists(words, unique=True, max_size=4), old=st.lists(words, unique=True, max_size=4))
 def test_sets_are_equal_whatever_their_order(new: list[str], old: list[str]) -> None:
     assert bool(SET.check({"spec": {"v": new}}, {"spec": {"v": old}})) == (set(new) != set(old))
 
 
+@settings(deadline=None)
 @given(
     number=st.integers(-(10**9), 10**9),
     suffix=st.sampled_from(["n", "u", "m", "", "k", "M", "Ki", "Ei", "e3"]),

@@ -1,7 +1,7 @@
 """One rule: its compilation against a view, its evaluation, and the server's words for what goes wrong.
 
 Place: below `cel`, which knows where rules stand. The library is Google's own CEL, the C++ one; see the decision
-"CEL". It is imported with the first rule that is compiled.
+"Google's CEL library judges the rules". It is imported with the first rule that is compiled.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Rule:
         """
         if self.error:
             raise ValueError(f"rule compile error: {self.error}")
-        result = self.program.eval(data=data)
-        if result.type().name() == "ERROR":
-            raise ValueError(_failure(str(result.value()), self._name))
-        return None if result.value() is True else self._say(data)
+        kind, value = _evaluate(self.program, data)
+        if kind == "ERROR":
+            raise ValueError(_failure(str(value), self._name))
+        return None if value is True else self._say(data)
 
     @property
     def _name(self) -> str:
@@ -59,11 +59,20 @@ class Rule:
 
     def _say(self, data: Mapping[str, Any]) -> str:
         if self.message is not None:
-            said = self.message.eval(data=data)
-            text = str(said.value()).strip()
-            if said.type().name() == "STRING" and text and not BREAKS.search(text):
+            kind, value = _evaluate(self.message, data)
+            text = str(value).strip()
+            if kind == "STRING" and text and not BREAKS.search(text):
                 return text
         return str(self.facts.get("message", "")).strip() or f"failed rule: {self._name}"
+
+
+def _evaluate(program: Any, data: Mapping[str, Any]) -> tuple[str, Any]:
+    """The result's type and value. What the library cannot take or give back is an error like any other."""
+    try:
+        result = program.eval(data=data)
+    except RuntimeError as broken:
+        return "ERROR", str(broken)
+    return result.type().name(), result.value()
 
 
 def _failure(said: str, rule: str) -> str:
