@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,42 @@ def test_where_go_s_type_names_are_not_known_the_value_is_refused_all_the_same(
     api_version = TABLE["bases"][kind]["apiVersion"]
     found = validation.check_types(edited(base(kind), edits), schema_of(kind), kind, api_version) or ""
     assert found.partition(" into Go")[0] == real.partition(" into Go")[0]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths of all that is inside of a document."""
+    entries = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    for key, inner in entries:
+        yield (*path, key)
+        yield from places(inner, (*path, key))
+
+
+@pytest.mark.parametrize("kind", TABLE["bases"])
+def test_whatever_stands_at_a_place_gets_an_answer(kind: str) -> None:
+    """A wrong type is named; all else is judged without a failure of our own, nulls as Go reads them."""
+    schema, api_version = schema_of(kind), TABLE["bases"][kind]["apiVersion"]
+    for *above, last in places(base(kind)):
+        for value in (None, [None], {"x": None}, "", {}, -1):
+            doc = base(kind)
+            node: Any = doc
+            for step in above:
+                node = node[step]
+            node[last] = value
+            if validation.check_types(doc, schema, kind, api_version) is None:
+                filled = defaults.fill(validation.decode_nulls(doc, schema), schema)
+                filled.setdefault("metadata", {})
+                judge(kind, filled, copy_of(filled))
+
+
+def test_null_in_a_list_is_an_empty_element_as_in_go() -> None:
+    schema = schema_of("Service")
+    doc: Doc = {"metadata": {"labels": {"a": None}}, "spec": {"ports": [None], "clusterIPs": [None]}}
+    assert validation.decode_nulls(doc, schema) == {
+        "metadata": {"labels": {"a": ""}},
+        "spec": {"ports": [{}], "clusterIPs": [""]},
+    }
 
 
 @functools.cache

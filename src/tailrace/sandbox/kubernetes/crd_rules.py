@@ -266,8 +266,11 @@ def _check_pattern(node: Doc, path: str) -> Iterator[FieldError]:
 
 def _check_lists(node: Doc, path: str, kind: str) -> Iterator[FieldError]:
     list_type, keys, items = node.get(_LIST_TYPE), node.get(_LIST_KEYS) or [], node.get("items")
-    if kind == "array" and items is None:
+    if isinstance(items, list):
+        yield fe.forbidden(f"{path}.items", "items must be a schema object and not an array")
+    elif kind == "array" and not isinstance(items, Mapping):
         yield fe.required(f"{path}.items", "must be specified")
+    items = items if isinstance(items, Mapping) else {}
     if list_type is not None:
         if kind != "array":
             yield fe.invalid_value(f"{path}.type", kind, f"must be array if {_LIST_TYPE} is specified")
@@ -275,20 +278,16 @@ def _check_lists(node: Doc, path: str, kind: str) -> Iterator[FieldError]:
     if list_type == "map":
         if not keys:
             yield fe.required(f"{path}.{_LIST_KEYS}", f"must not be empty if {_LIST_TYPE} is map")
-        elif not set(keys) <= ((items or {}).get("properties") or {}).keys():
+        elif not set(keys) <= (items.get("properties") or {}).keys():
             yield fe.invalid_value(
                 f"{path}.{_LIST_KEYS}", keys, "entries must all be names of item properties"
             )
     elif keys:
         text = f"must be map if {_LIST_KEYS} is non-empty"
         yield fe.invalid_value(f"{path}.{_LIST_TYPE}", list_type, text)
-    if (
-        list_type == "set"
-        and (items or {}).get("type") == "object"
-        and (items or {}).get(_MAP_TYPE) != "atomic"
-    ):
+    if list_type == "set" and items.get("type") == "object" and items.get(_MAP_TYPE) != "atomic":
         text = f"must be atomic as item of a list with {_LIST_TYPE}=set"
-        yield fe.invalid_value(f"{path}.items.{_MAP_TYPE}", (items or {}).get(_MAP_TYPE), text)
+        yield fe.invalid_value(f"{path}.items.{_MAP_TYPE}", items.get(_MAP_TYPE), text)
     if (map_type := node.get(_MAP_TYPE)) is not None:
         if kind != "object":
             yield fe.invalid_value(f"{path}.type", kind, f"must be object if {_MAP_TYPE} is specified")

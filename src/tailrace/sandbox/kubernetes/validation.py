@@ -1,6 +1,6 @@
 """What the server refuses before it stores a document: wrong types, wrong metadata, wrong fields.
 
-Place: `cluster` calls `check_types` on what it decoded, fills defaults, then asks `validate_metadata` and either
+Place: `cluster` calls `check_types` and `decode_nulls` on what it read, fills defaults, then asks `validate_metadata` and either
 `validate` (built-in kinds) or `validate_custom`; the errors go to `status.invalid`. The rules for each kind are in
 `builtin_rules`, `workload_rules`, `pod_rules` and `crd_rules`; those for custom resources in `custom_rules`.
 
@@ -27,12 +27,13 @@ from tailrace.sandbox.kubernetes.field_errors import (
     too_many,
     unsupported,
 )
-from tailrace.sandbox.kubernetes.schema import Schema
+from tailrace.sandbox.kubernetes.schema import Schema, copy_of
 
 __all__ = [
     "FieldError",
     "check_types",
     "decode_errors",
+    "decode_nulls",
     "duplicate",
     "forbidden",
     "invalid_value",
@@ -262,12 +263,60 @@ def _walk(value: Any, schema: Schema, owner: str, path: tuple[str, ...], field: 
     elif isinstance(value, dict):
         inside = schema.name.rpartition(".")[2] or owner
         for key, inner in value.items():
-            if (below := schema.properties.get(key)) is not None:
+            if key in schema.properties:
+                below = _below(schema, key, inner)
                 if not below.facts:  # a custom resource's own fields are judged by its schema
                     # The server decodes a custom resource's metadata on its own.
                     yield from _walk(inner, below, inside, () if schema.facts else (*path, key), key)
             elif schema.additional is not None and not schema.additional.facts:
                 yield from _walk(inner, schema.additional, owner, path, field)
+
+
+_SCHEMA_OR: Final = (".JSONSchemaPropsOrArray", ".JSONSchemaPropsOrBool", ".JSONSchemaPropsOrStringArray")
+_ZERO: Final[dict[str, Any]] = {
+    "boolean": False,
+    "bytes": "",
+    "int-or-string": 0,
+    "integer": 0,
+    "number": 0,
+    "object": {},
+    "quantity": "0",
+    "string": "",
+}
+
+
+def decode_nulls(doc: Doc, schema: Schema) -> Doc:
+    """The document with the zero value where a list or a map of a built-in type holds null, as Go decodes it.
+
+    For documents that `check_types` lets pass, before defaults are filled in. A custom resource keeps its nulls.
+    """
+    decoded: Doc = _decode_nulls(doc, schema)
+    return decoded
+
+
+def _decode_nulls(value: Any, schema: Schema) -> Any:
+    if schema.facts:
+        return value
+    if isinstance(value, list):
+        below = schema.element()
+        return [
+            copy_of(_ZERO.get(below.type)) if item is None else _decode_nulls(item, below) for item in value
+        ]
+    if isinstance(value, dict):
+        entries = schema.additional
+        return {
+            key: copy_of(_ZERO.get(entries.type))
+            if inner is None and entries is not None and key not in schema.properties
+            else _decode_nulls(inner, _below(schema, key, inner))
+            for key, inner in value.items()
+        }
+    return value
+
+
+def _below(schema: Schema, key: str, value: Any) -> Schema:
+    """The schema of a field. In a schema of schemas, `items` and `additionalProperties` may hold one as well."""
+    below = schema.child(key)
+    return schema if isinstance(value, dict) and below.name.endswith(_SCHEMA_OR) else below
 
 
 def _complaint(value: Any, schema: Schema, field: str) -> str | None:
