@@ -40,7 +40,7 @@ pytestmark = [
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiServer]:
     with apiserver.start(tmp_path_factory.mktemp("rig")) as running:
         running.kubectl("create", "namespace", HOME)
-        running.kubectl("apply", "-f", str(ROOT / "deploy" / "manifests" / "rbac.yaml"))
+        running.kubectl("apply", "-f", str(ROOT / "src" / "tailrace" / "cli" / "rbac.yaml"))
         yield running
 
 

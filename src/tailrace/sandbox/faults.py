@@ -8,6 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
+
+SWITCHES = frozenset({"status", "retry_after", "delay", "rate", "burst"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,6 +33,14 @@ class Faults:
     def fail_next(self, status: int, *, times: int = 1, retry_after: float | None = None) -> None:
         """The next calls answer this status, whatever they ask."""
         self._fails += [(status, retry_after)] * times
+
+    def set(self, switches: Mapping[str, Any]) -> None:
+        """Switch on what is named, all else off. ValueError for a fault that there is not."""
+        if unknown := sorted(switches.keys() - SWITCHES):
+            raise ValueError(f"no such fault: {', '.join(unknown)}; there are {', '.join(sorted(SWITCHES))}")
+        self.clear()
+        for name, value in switches.items():
+            setattr(self, name, value)
 
     def clear(self) -> None:
         """All switches off; the counters stay."""

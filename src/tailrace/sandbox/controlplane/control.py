@@ -20,8 +20,8 @@ from tailrace.sandbox.controlplane.headscale_v1 import HeadscaleV1
 from tailrace.sandbox.controlplane.headscale_v2 import HeadscaleV2
 from tailrace.sandbox.controlplane.model import Ids, Tailnet
 from tailrace.sandbox.controlplane.records import Dialect
-from tailrace.sandbox.serve import Listener
 from tailrace.sandbox.controlplane.tailscale import Tailscale
+from tailrace.sandbox.serve import Listener
 
 OPERATOR_TAG = "tag:k8s-operator"
 TAILSCALE_SCOPES = ("devices:core", "auth_keys", "services", "devices:routes")

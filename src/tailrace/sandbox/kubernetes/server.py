@@ -1,0 +1,551 @@
+"""The API over HTTP: `kubectl`, client-go programs and the operator talk to this.
+
+Place: an ASGI application over `Cluster`. Discovery, OpenAPI, objects, lists, watches; errors are `Status` documents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from tailrace.sandbox.faults import Faults
+from tailrace.sandbox.kubernetes import discovery, openapi, protobuf, status
+from tailrace.sandbox.kubernetes.admission import ANONYMOUS, User
+from tailrace.sandbox.kubernetes.answers import Presenter, encode
+from tailrace.sandbox.kubernetes.cluster import Cluster
+from tailrace.sandbox.kubernetes.core import Call
+from tailrace.sandbox.kubernetes.rbac import Attributes
+from tailrace.sandbox.kubernetes.requests import (
+    Query,
+    Target,
+    build_call,
+    parse_target,
+    patch_kind,
+    read_body,
+    read_document,
+    read_removal,
+    wanted_form,
+)
+from tailrace.sandbox.kubernetes.resources import Resource
+from tailrace.sandbox.kubernetes.status import ApiError
+from tailrace.sandbox.kubernetes.storage import Doc
+from tailrace.sandbox.kubernetes.watching import Page, Selection, Watch
+
+log = structlog.get_logger(__name__)
+
+MAX_BODY = 3 * 1024 * 1024
+BOOKMARK_SECONDS = 60.0
+_WATCH_SECONDS = (1800.0, 3600.0)
+ADMIN_PREFIX = "/sandbox/"
+_PROTOBUF = "application/vnd.kubernetes.protobuf"
+_HEALTH = ("/healthz", "/livez", "/readyz")
+
+LogReader = Callable[[str, str, str, int | None], str | None]
+"""(namespace, pod, container, last lines or all) → text; None when that container does not run here."""
+
+
+class _Request:
+    """One request, with what was read from it once."""
+
+    def __init__(self, scope: Scope, body: bytes) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query = Query(scope["query_string"])
+        self.body = body
+        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        self.all_headers: list[tuple[bytes, bytes]] = scope["headers"]
+
+    def header(self, name: bytes) -> str:
+        return self.headers.get(name, b"").decode("latin-1")
+
+    @property
+    def content_type(self) -> str:
+        return self.header(b"content-type")
+
+    def document(self) -> Doc:
+        if self.content_type.startswith(_PROTOBUF):
+            return protobuf.decode(self.body)
+        return read_document(self.body, self.content_type)
+
+
+class _Answer:
+    def __init__(self, body: bytes, code: int = 200, media: str = "application/json") -> None:
+        self.body = body
+        self.code = code
+        self.headers: list[tuple[bytes, bytes]] = [(b"content-type", media.encode())]
+
+    def add(self, name: str, value: str) -> None:
+        self.headers.append((name.encode(), value.encode("utf-8")))
+
+
+class ApiServer:
+    """Serve it with `sandbox.serve.Listener`. `requests` counts what was asked, by user, verb and resource."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.faults = Faults()
+        self.requests: Counter[tuple[str, str, str]] = Counter()
+        self.read_log: LogReader = lambda *_: None
+        self.mute = False  # watches stay open and say nothing
+        self.admin: dict[tuple[str, str], Callable[[Doc], None]] = {
+            ("POST", "watches/cut"): lambda _: self.cut_watches(),
+            ("POST", "watches/mute"): lambda _: setattr(self, "mute", True),
+            ("POST", "watches/unmute"): lambda _: setattr(self, "mute", False),
+            ("POST", "history/compact"): lambda _: self.compact(),
+            ("PUT", "faults"): self._set_faults,
+        }
+        self._watches: set[Watch] = set()
+        self._documents: dict[tuple[int, str], bytes] = {}
+
+    # Faults ------------------------------------------------------------------------------------------------------
+
+    def cut_watches(self) -> None:
+        """Every watch that is open ends now; clients may come back."""
+        for watch in list(self._watches):
+            watch.close()
+
+    def compact(self) -> None:
+        """Forget history: who comes back with an old version is told 410."""
+        self.cluster.store.compact()
+
+    def _set_faults(self, switches: Doc) -> None:
+        """What is not named is off."""
+        self.faults.set(switches)
+
+    # ASGI --------------------------------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        call = Call()
+        try:
+            if not scope["path"].startswith(ADMIN_PREFIX) and (verdict := self.faults.verdict()):
+                raise _failure(*verdict)
+            request = _Request(scope, await _read(receive))
+            user = self._authenticate(request)
+            call = build_call(user, request.query, request.header(b"user-agent"))
+            target = parse_target(request.path)
+            if target is None:
+                answer = self._answer_path(request, user)
+            else:
+                found = await self._answer_target(request, target, call)
+                if isinstance(found, _Stream):
+                    await self._stream(found, receive, send)
+                    return
+                answer = found
+        except ApiError as error:
+            answer = _refuse(error)
+        except Exception:  # a fault of the sandbox: its user gets a Status, its log what happened
+            log.exception("request failed", method=scope["method"], path=scope["path"])
+            answer = _refuse(ApiError(500, "InternalError", "Internal error occurred: see the sandbox's log"))
+        for warning in dict.fromkeys(call.warnings):
+            answer.add("warning", '299 - "' + warning.replace("\\", "\\\\").replace('"', '\\"') + '"')
+        await _send(send, answer)
+
+    def _authenticate(self, request: _Request) -> User:
+        scheme, _, token = request.header(b"authorization").partition(" ")
+        user: User | None = ANONYMOUS
+        if scheme.lower() == "bearer":
+            user = self.cluster.tokens.user_of(token.strip())
+        if user is None:
+            raise status.unauthorized()
+        if name := request.header(b"impersonate-user"):
+            asked = Attributes(verb="impersonate", resource="users", name=name)
+            self.cluster.access.check(user, asked)
+            groups = tuple(v.decode() for k, v in request.all_headers if k == b"impersonate-group")
+            for group in groups:
+                self.cluster.access.check(user, Attributes(verb="impersonate", resource="groups", name=group))
+            own = groups or _own_groups(name)
+            user = User(name=name, groups=(*own, "system:authenticated"))
+        return user
+
+    # What is no resource -----------------------------------------------------------------------------------------
+
+    def _answer_path(self, request: _Request, user: User) -> _Answer:
+        path = request.path.rstrip("/") or "/"
+        if path.startswith(ADMIN_PREFIX):
+            return self._administer(request, path, user)
+        if request.method not in ("GET", "HEAD"):
+            raise status.method_not_allowed("", "")
+        self.cluster.access.check(user, Attributes(verb="get", path=path))
+        if path.startswith(_HEALTH):
+            return _Answer(b"ok", media="text/plain; charset=utf-8")
+        if path in ("/api", "/apis") and discovery.wants_aggregated(request.header(b"accept")):
+            found = self._document(
+                f"{path} aggregated", lambda: discovery.aggregated(self.cluster.registry, path == "/api")
+            )
+            return _Answer(found, media=discovery.AGGREGATED)
+        if path == "/openapi/v2" and request.header(b"accept").startswith("application/com.github"):
+            raise ApiError(
+                406, "NotAcceptable", "only the following media types are accepted: application/json"
+            )
+        return _Answer(self._document(path, lambda: self._describe(path)))
+
+    def _administer(self, request: _Request, path: str, user: User) -> _Answer:
+        """The hand of whoever runs the sandbox; only an administrator has it."""
+        act = self.admin.get((request.method, path.removeprefix(ADMIN_PREFIX)))
+        self.cluster.access.check(user, Attributes(verb=request.method.lower(), path=path))
+        if act is None:
+            raise status.no_such_resource()
+        try:
+            act(request.document() if request.body.strip() else {})
+        except (ValueError, KeyError) as wrong:
+            raise status.bad_request(str(wrong)) from None
+        return _Answer(encode({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+
+    def _describe(self, path: str) -> Doc:
+        registry = self.cluster.registry
+        match path.strip("/").split("/"):
+            case ["version"]:
+                return discovery.version()
+            case [""]:
+                return {
+                    "paths": [
+                        "/api",
+                        "/api/v1",
+                        "/apis",
+                        "/healthz",
+                        "/livez",
+                        "/openapi/v3",
+                        "/readyz",
+                        "/version",
+                    ]
+                }
+            case ["api"]:
+                return discovery.versions()
+            case ["apis"]:
+                return discovery.groups(registry)
+            case ["apis", group] if registry.versions(group):
+                return discovery.group(registry, group)
+            case ["api", version] if registry.in_version("", version):
+                return discovery.resources(registry, "", version)
+            case ["apis", group, version] if registry.in_version(group, version):
+                return discovery.resources(registry, group, version)
+            case ["openapi", "v2"]:
+                return openapi.v2(registry)
+            case ["openapi", "v3"]:
+                return openapi.index(registry)
+            case ["openapi", "v3", "api", version] if registry.in_version("", version):
+                return openapi.document(registry, "", version)
+            case ["openapi", "v3", "apis", group, version] if registry.in_version(group, version):
+                return openapi.document(registry, group, version)
+        raise status.no_such_resource()
+
+    def _document(self, key: str, build: Callable[[], Doc]) -> bytes:
+        """Descriptions of what is served, built once for each state of the registry."""
+        at = (self.cluster.registry.revision, key)
+        if at not in self._documents:
+            self._documents = {k: v for k, v in self._documents.items() if k[0] == at[0]}
+            self._documents[at] = encode(build())
+        return self._documents[at]
+
+    # Resources ---------------------------------------------------------------------------------------------------
+
+    async def _answer_target(self, request: _Request, target: Target, call: Call) -> _Answer | _Stream:
+        resource = self.cluster.registry.get(target.ref)
+        watching = request.method == "GET" and request.query.flag("watch") and not target.subresource
+        verb = _verb(request.method, target, watching)
+        self.requests[
+            call.user.name,
+            verb,
+            target.ref.resource + ("/" + target.subresource if target.subresource else ""),
+        ] += 1
+        await self.faults.linger(verb, target.ref.resource)
+        if not resource.namespaced and target.namespace:
+            raise status.no_such_resource()
+        form = wanted_form(request.header(b"accept"))
+        include = request.query.text("includeObject")
+        presenter = Presenter(resource, form, include, self.cluster.core.clock())
+        match verb:
+            case "watch":
+                return self._watch(request, target, resource, presenter, call)
+            case "list":
+                return _Answer(presenter.collection(self._list(request, target, resource, call)))
+            case "get" if target.subresource == "log":
+                return self._log(request, target, call)
+            case "get":
+                doc = self.cluster.get(
+                    target.ref,
+                    target.name,
+                    namespace=target.namespace,
+                    subresource=target.subresource,
+                    call=call,
+                )
+                return _Answer(_one(presenter, doc, target))
+            case "create":
+                doc = self.cluster.create(
+                    target.ref,
+                    request.document(),
+                    namespace=target.namespace or ("default" if resource.namespaced else ""),
+                    name=target.name,
+                    subresource=target.subresource,
+                    call=call,
+                )
+                return _Answer(_one(presenter, doc, target, resource), 201)
+            case "update":
+                doc = self.cluster.update(
+                    target.ref,
+                    target.name,
+                    request.document(),
+                    namespace=target.namespace,
+                    subresource=target.subresource,
+                    call=call,
+                )
+                return _Answer(_one(presenter, doc, target))
+            case "patch":
+                return self._patch(request, target, resource, presenter, call)
+            case "delete" | "deletecollection":
+                return self._delete(request, target, resource, presenter, call)
+        raise status.method_not_allowed(resource.group, resource.resource)
+
+    def _selection(self, request: _Request, target: Target, resource: Resource) -> Selection:
+        query = request.query
+        return Selection(
+            resource=resource,
+            namespace=target.namespace,
+            labels=query.text("labelSelector"),
+            fields=query.text("fieldSelector"),
+            name=target.name,
+        )
+
+    def _list(self, request: _Request, target: Target, resource: Resource, call: Call) -> Page:
+        query = request.query
+        return self.cluster.list(
+            self._selection(request, target, resource),
+            limit=query.number("limit"),
+            token=query.text("continue"),
+            version=query.text("resourceVersion"),
+            match=query.text("resourceVersionMatch"),
+            call=call,
+        )
+
+    def _watch(
+        self, request: _Request, target: Target, resource: Resource, presenter: Presenter, call: Call
+    ) -> _Stream:
+        query = request.query
+        bookmarks = query.flag("allowWatchBookmarks")
+        watch = self.cluster.watch(
+            self._selection(request, target, resource),
+            version=query.text("resourceVersion"),
+            initial=query.flag("sendInitialEvents"),
+            match=query.text("resourceVersionMatch"),
+            bookmarks=bookmarks,
+            call=call,
+        )
+        seconds = float(query.number("timeoutSeconds")) or random.uniform(*_WATCH_SECONDS)
+        return _Stream(watch, presenter, bookmarks, seconds)
+
+    def _patch(
+        self, request: _Request, target: Target, resource: Resource, presenter: Presenter, call: Call
+    ) -> _Answer:
+        kind = patch_kind(request.content_type, resource)
+        if kind == "apply" and not request.query.text("fieldManager"):
+            message = "fieldManager: Required value: is required for apply patch"
+            raise ApiError(422, "Invalid", f'PatchOptions.meta.k8s.io "" is invalid: {message}')
+        body = read_body(request.body, request.content_type)
+        doc, created = self.cluster.patch(
+            target.ref,
+            target.name,
+            body,
+            kind,
+            namespace=target.namespace,
+            subresource=target.subresource,
+            call=call,
+        )
+        return _Answer(_one(presenter, doc, target), 201 if created else 200)
+
+    def _delete(
+        self, request: _Request, target: Target, resource: Resource, presenter: Presenter, call: Call
+    ) -> _Answer:
+        media = request.content_type
+        if media.startswith(_PROTOBUF):
+            removal = read_removal(encode(protobuf.decode(request.body)), "application/json", request.query)
+        else:
+            removal = read_removal(request.body, media, request.query)
+        if not target.name:
+            wanted = self._selection(request, target, resource)
+            items = self.cluster.delete_collection(wanted, removal=removal, call=call)
+            return _Answer(presenter.collection(Page(items=list(items), version=self.cluster.store.version)))
+        doc, gone = self.cluster.delete(
+            target.ref, target.name, namespace=target.namespace, removal=removal, call=call
+        )
+        if not gone:
+            return _Answer(presenter.object(doc))
+        details = {
+            "name": target.name,
+            "group": resource.group,
+            "kind": resource.resource,
+            "uid": doc["metadata"]["uid"],
+        }
+        return _Answer(
+            encode(
+                {
+                    "kind": "Status",
+                    "apiVersion": "v1",
+                    "metadata": {},
+                    "status": "Success",
+                    "details": {key: value for key, value in details.items() if value},
+                }
+            )
+        )
+
+    def _log(self, request: _Request, target: Target, call: Call) -> _Answer:
+        pod = self.cluster.get(
+            target.ref, target.name, namespace=target.namespace, subresource="log", call=call
+        )
+        names = [container["name"] for container in pod["spec"]["containers"]]
+        container = request.query.text("container") or names[0]
+        if container not in names:
+            raise status.bad_request(f"container {container} is not valid for pod {target.name}")
+        tail = request.query.number("tailLines") if request.query.text("tailLines") else None
+        text = self.read_log(target.namespace, target.name, container, tail)
+        if text is None:
+            why = f'container "{container}" in pod "{target.name}" is waiting to start'
+            raise status.bad_request(why)
+        return _Answer(text.encode(), media="text/plain")
+
+    # Streams -----------------------------------------------------------------------------------------------------
+
+    async def _stream(self, stream: _Stream, receive: Receive, send: Send) -> None:
+        """Send events until the client goes, time is up, or the watch is cut."""
+        self._watches.add(stream.watch)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-type", b"application/json")],
+            }
+        )
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        gone = asyncio.create_task(_gone(receive), name="watch client")
+        pump = asyncio.create_task(self._pump(stream, send), name="watch")
+        tick = asyncio.create_task(stream.tick(), name="watch bookmarks")
+        try:
+            await asyncio.wait({gone, pump}, timeout=stream.seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stream.watch.close()
+            self._watches.discard(stream.watch)
+            for task in (gone, tick):
+                task.cancel()
+            if gone.done():
+                pump.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(gone, pump, tick, return_exceptions=True)
+            if not gone.done() or gone.cancelled():
+                with contextlib.suppress(OSError, RuntimeError):
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _pump(self, stream: _Stream, send: Send) -> None:
+        async for events in stream.watch:
+            if self.mute:
+                continue
+            body = b"".join(stream.presenter.event(event) for event in events)
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+class _Stream:
+    def __init__(self, watch: Watch, presenter: Presenter, bookmarks: bool, seconds: float) -> None:
+        self.watch = watch
+        self.presenter = presenter
+        self.bookmarks = bookmarks
+        self.seconds = seconds
+
+    async def tick(self) -> None:
+        """Bookmarks, for who asked for them."""
+        while self.bookmarks:
+            await asyncio.sleep(BOOKMARK_SECONDS)
+            self.watch.bookmark()
+
+
+def _one(presenter: Presenter, doc: Doc, target: Target, resource: Resource | None = None) -> bytes:
+    """An object; what a subresource or a review answers has no other form."""
+    if (
+        target.subresource not in ("", "status")
+        or (resource and resource.virtual)
+        or doc.get("kind") == "Status"
+    ):
+        return encode(doc)
+    return presenter.object(doc)
+
+
+def _verb(method: str, target: Target, watching: bool) -> str:
+    match method:
+        case "GET" | "HEAD":
+            return "watch" if watching else "get" if target.name else "list"
+        case "POST" if not target.name or target.subresource:
+            return "create"
+        case "PUT" if target.name:
+            return "update"
+        case "PATCH" if target.name:
+            return "patch"
+        case "DELETE":
+            return "delete" if target.name else "deletecollection"
+    raise status.method_not_allowed(target.ref.group, target.ref.resource)
+
+
+def _own_groups(name: str) -> tuple[str, ...]:
+    """What a service account belongs to when somebody speaks as it."""
+    parts = name.split(":")
+    if parts[:2] == ["system", "serviceaccount"] and len(parts) == 4:
+        return ("system:serviceaccounts", f"system:serviceaccounts:{parts[2]}")
+    return ()
+
+
+def _failure(code: int, retry_after: float | None) -> ApiError:
+    """An error as the real server or what stands before it would give."""
+    headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
+    details = {} if retry_after is None else {"retryAfterSeconds": int(retry_after)}
+    reason, message = {
+        409: (
+            "Conflict",
+            "the object has been modified; please apply your changes to the latest version and try again",
+        ),
+        410: ("Expired", "too old resource version"),
+        429: ("TooManyRequests", "Too many requests, please try again later."),
+        500: ("InternalError", "Internal error occurred: etcdserver: request timed out"),
+        503: ("ServiceUnavailable", "the server is currently unable to handle the request"),
+        504: ("Timeout", "Timeout: request did not complete within the allowed duration"),
+    }.get(code, ("", "the sandbox was told to refuse this"))
+    return ApiError(code, reason, message, details, headers=headers)
+
+
+def _refuse(error: ApiError) -> _Answer:
+    answer = _Answer(encode(error.status()), error.code)
+    for name, value in error.headers.items():
+        answer.add(name.lower(), value)
+    return answer
+
+
+async def _read(receive: Receive) -> bytes:
+    """The whole body. Raises 413, 499 when the client went."""
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ApiError(499, "", "the client went away")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > MAX_BODY:
+            text = f"Request entity too large: limit is {MAX_BODY}"
+            raise ApiError(413, "RequestEntityTooLarge", text)
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send(send: Send, answer: _Answer) -> None:
+    headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
+    await send({"type": "http.response.start", "status": answer.code, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

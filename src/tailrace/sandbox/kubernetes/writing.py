@@ -1,0 +1,501 @@
+"""How a document becomes a stored object: the order in which a real server reads, fills, judges and keeps it.
+
+Place: `cluster` asks who may do it and what the verb means; here the document goes its way. Order of a write, as in
+`k8s.io/apiserver/pkg/registry/generic/registry/store.go`: decode, defaults, system metadata, field ownership,
+addresses, admission, validation, and a new version only when something differs.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tailrace.sandbox.kubernetes import defaults, fieldmanager, status, validation
+from tailrace.sandbox.kubernetes import schema as schemas
+from tailrace.sandbox.kubernetes.admission import AdmissionRequest
+from tailrace.sandbox.kubernetes.core import Call, Core, key_of, random_suffix
+from tailrace.sandbox.kubernetes.resources import Resource
+from tailrace.sandbox.kubernetes.services import Services
+from tailrace.sandbox.kubernetes.storage import Doc, Stored
+
+FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
+_NAME_ATTEMPTS = 8
+
+_WITH_GENERATION = frozenset(
+    {
+        ("", "pods"),
+        ("", "replicationcontrollers"),
+        ("apps", "daemonsets"),
+        ("apps", "deployments"),
+        ("apps", "replicasets"),
+        ("apps", "statefulsets"),
+        ("batch", "cronjobs"),
+        ("batch", "jobs"),
+        ("discovery.k8s.io", "endpointslices"),
+        ("networking.k8s.io", "ingressclasses"),
+        ("networking.k8s.io", "ingresses"),
+        ("networking.k8s.io", "networkpolicies"),
+        ("policy", "poddisruptionbudgets"),
+        ("scheduling.k8s.io", "priorityclasses"),
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+    }
+)
+
+_FIRST_STATUS: dict[tuple[str, str], Doc] = {
+    ("", "namespaces"): {"phase": "Active"},
+    ("", "persistentvolumeclaims"): {"phase": "Pending"},
+    ("", "pods"): {"phase": "Pending", "qosClass": "BestEffort"},
+    ("", "services"): {"loadBalancer": {}},
+    ("apps", "replicasets"): {"replicas": 0},
+    ("apps", "statefulsets"): {"availableReplicas": 0, "replicas": 0},
+    ("apps", "daemonsets"): {
+        "currentNumberScheduled": 0,
+        "desiredNumberScheduled": 0,
+        "numberMisscheduled": 0,
+        "numberReady": 0,
+    },
+    ("networking.k8s.io", "ingresses"): {"loadBalancer": {}},
+}
+
+_UPDATE_NEEDS_VERSION = frozenset({("apiextensions.k8s.io", "customresourcedefinitions")})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removal:
+    """DeleteOptions. `propagation` None is the kind's own default."""
+
+    propagation: Literal["Background", "Foreground", "Orphan"] | None = None
+    grace: int | None = None
+    uid: str = ""
+    version: str = ""
+
+
+class Writer:
+    def __init__(self, core: Core, services: Services) -> None:
+        self._core = core
+        self._services = services
+
+    # Reading what came in ----------------------------------------------------------------------------------------
+
+    def read(self, resource: Resource, doc: Doc, call: Call) -> Doc:
+        """The body as the server understands it: kind checked, unknown fields reported and dropped."""
+        api_version = doc.get("apiVersion") or resource.api_version
+        kind = doc.get("kind") or resource.kind
+        if api_version != resource.api_version:
+            raise status.bad_request(
+                f"the API version in the data ({api_version}) does not match the expected API version "
+                f"({resource.api_version})"
+            )
+        if kind != resource.kind:
+            raise status.bad_request(
+                f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
+                f"no kind {kind!r} is served here".replace("'", '"')
+            )
+        if not isinstance(doc.get("metadata", {}), dict | None):
+            raise status.bad_request("metadata must be an object")
+        schema = self._core.schema(resource)
+        cannot = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
+        clean, unknown = schemas.prune(doc, schema)
+        if unknown and call.field_validation != "Ignore":
+            texts = [f'unknown field "{path}"' for path in unknown]
+            if call.field_validation == "Strict":
+                raise status.bad_request(f"{cannot}strict decoding error: {', '.join(texts)}")
+            call.warnings.extend(texts)
+        if resource.crd is None and (
+            wrong := validation.check_types(clean, schema, resource.kind, resource.api_version)
+        ):
+            raise status.bad_request(wrong)
+        if resource.storage == ("", "secrets") and "stringData" in clean:
+            clean = _fold_strings(clean)
+        metadata = {key: value for key, value in (clean.get("metadata") or {}).items() if value is not None}
+        return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata} | {
+            key: value for key, value in clean.items() if key not in ("apiVersion", "kind", "metadata")
+        }
+
+    def fill(self, resource: Resource, doc: Doc) -> Doc:
+        """With the defaults of its kind."""
+        schema = self._core.schema(resource)
+        return schemas.default(doc, schema) if resource.crd else defaults.fill(doc, schema)
+
+    # Create ------------------------------------------------------------------------------------------------------
+
+    def create(
+        self, resource: Resource, namespace: str, doc: Doc, call: Call, *, applied: bool = False
+    ) -> Doc:
+        """Store a new object from a body that was `read`. `applied`: its managedFields are right already."""
+        core = self._core
+        self._check_namespace(resource, namespace)
+        doc = self.fill(resource, self._with_first_metadata(resource, namespace, doc))
+        if "status" in resource.subresources:
+            doc = _without(doc, "status")
+            if first := _FIRST_STATUS.get((resource.group, resource.resource)):
+                doc = doc | {"status": schemas.copy_of(first)}
+        if not applied:
+            doc = self._own(resource, None, doc, call)
+        name = doc["metadata"].get("name", "")
+        doc = self._prepare(resource, doc, None)
+        self._admit("CREATE", resource, namespace, name, doc, None, call)
+        self._validate(resource, doc, None)
+        key = key_of(resource, namespace, name)
+        if core.store.get(resource.storage, key):
+            raise status.already_exists(resource.group, resource.resource, name)
+        if call.dry_run:
+            return doc
+        return core.store.put(resource.storage, key, doc).doc
+
+    def _check_namespace(self, resource: Resource, namespace: str) -> None:
+        if not resource.namespaced:
+            return
+        found = self._core.namespace(namespace)
+        if found is None:
+            raise status.not_found("", "namespaces", namespace)
+
+    def _refuse_in_terminating(self, resource: Resource, namespace: str, name: str) -> None:
+        found = self._core.namespace(namespace) if resource.namespaced else None
+        if found is not None and found["metadata"].get("deletionTimestamp"):
+            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            cause = {
+                "reason": "NamespaceTerminating",
+                "message": f"namespace {namespace} is being terminated",
+                "field": "metadata.namespace",
+            }
+            raise status.forbidden(resource.group, resource.resource, name, why, [cause])
+
+    def _with_first_metadata(self, resource: Resource, namespace: str, doc: Doc) -> Doc:
+        given = doc["metadata"]
+        if resource.namespaced and given.get("namespace", namespace) != namespace:
+            raise status.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        metadata: Doc = {}
+        name = given.get("name") or ""
+        if not name and (prefix := given.get("generateName")):
+            name = self._generate(resource, namespace, prefix)
+        if name:
+            metadata["name"] = name
+        if "generateName" in given:
+            metadata["generateName"] = given["generateName"]
+        if resource.namespaced:
+            metadata["namespace"] = namespace
+        metadata["uid"] = self._core.new_uid()
+        metadata["creationTimestamp"] = self._core.now()
+        if _counts_generations(resource):
+            metadata["generation"] = 1
+        for key in ("labels", "annotations", "ownerReferences", "finalizers", "managedFields"):
+            if given.get(key):
+                metadata[key] = given[key]
+        if resource.storage == ("", "namespaces"):
+            metadata["labels"] = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": name}
+        return doc | {"metadata": metadata}
+
+    def _generate(self, resource: Resource, namespace: str, prefix: str) -> str:
+        for _ in range(_NAME_ATTEMPTS):
+            name = prefix[:58] + random_suffix()
+            if not self._core.store.get(resource.storage, key_of(resource, namespace, name)):
+                return name
+        return name
+
+    # Update ------------------------------------------------------------------------------------------------------
+
+    def update(
+        self,
+        resource: Resource,
+        old: Stored,
+        doc: Doc,
+        call: Call,
+        *,
+        subresource: str = "",
+        applied: bool = False,
+    ) -> Doc:
+        """Put a whole document in the place of `old`. Returns the stored object; it is `old` when nothing differs."""
+        core, metadata = self._core, old.doc["metadata"]
+        namespace, name = metadata.get("namespace", ""), metadata["name"]
+        self._check_preconditions(resource, old, doc["metadata"])
+        before = self.in_version(resource, old.doc)
+        doc = _carry_over(resource, before, doc, subresource)
+        doc = self.fill(resource, doc)
+        if not applied:
+            doc = self._own(resource, before, doc, call, subresource)
+        doc = self._prepare(resource, doc, before)
+        if _counts_generations(resource) and _content(doc) != _content(before):
+            doc = doc | {"metadata": doc["metadata"] | {"generation": metadata.get("generation", 0) + 1}}
+        self._admit("UPDATE", resource, namespace, name, doc, before, call, subresource)
+        self._validate(resource, doc, before, subresource)
+        if doc == before or fieldmanager.settle(before, doc) is before:
+            return before
+        if call.dry_run:
+            return doc
+        key = key_of(resource, namespace, name)
+        if is_gone(resource, doc):
+            return core.store.remove(resource.storage, key, doc).doc
+        return core.store.put(resource.storage, key, doc).doc
+
+    def in_version(self, resource: Resource, doc: Doc) -> Doc:
+        """The stored document under the version that was asked for: only the name of the version differs."""
+        if doc["apiVersion"] == resource.api_version or resource.crd is None:
+            return doc
+        return {"apiVersion": resource.api_version} | {k: v for k, v in doc.items() if k != "apiVersion"}
+
+    def _check_preconditions(self, resource: Resource, old: Stored, given: Doc) -> None:
+        metadata = old.doc["metadata"]
+        name = metadata["name"]
+        if given.get("name", name) != name:
+            raise status.bad_request(
+                f"the name of the object ({given['name']}) does not match the name on the URL ({name})"
+            )
+        if resource.namespaced and given.get("namespace", metadata["namespace"]) != metadata["namespace"]:
+            raise status.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        if (uid := given.get("uid")) and uid != metadata["uid"]:
+            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata['uid']}"
+            raise status.conflict(resource.group, resource.resource, name, why)
+        version = given.get("resourceVersion")
+        if version and version != metadata["resourceVersion"]:
+            raise status.conflict(resource.group, resource.resource, name)
+        if not version and (resource.crd is not None or resource.storage in _UPDATE_NEEDS_VERSION):
+            wrong = validation.invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
+            raise status.invalid(resource.group, resource.kind, name, [wrong])
+
+    # Delete ------------------------------------------------------------------------------------------------------
+
+    def delete(self, resource: Resource, old: Stored, removal: Removal, call: Call) -> tuple[Doc, bool]:
+        """The object as it was or is now, and whether it is gone."""
+        metadata = old.doc["metadata"]
+        namespace, name = metadata.get("namespace", ""), metadata["name"]
+        for what, wanted, found in (
+            ("UID", removal.uid, metadata["uid"]),
+            ("ResourceVersion", removal.version, metadata["resourceVersion"]),
+        ):
+            if wanted and wanted != found:
+                why = f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+                raise status.conflict(resource.group, resource.resource, name, why)
+        self._admit("DELETE", resource, namespace, name, None, old.doc, call)
+        doc = self._marked(resource, old.doc, removal)
+        if call.dry_run:
+            return doc, False
+        key = key_of(resource, namespace, name)
+        if is_gone(resource, doc):
+            return self._core.store.remove(resource.storage, key).doc, True
+        if doc != old.doc:
+            doc = self._core.store.put(resource.storage, key, doc).doc
+        return doc, False
+
+    def _marked(self, resource: Resource, old: Doc, removal: Removal) -> Doc:
+        """`old` with what a deletion writes into it."""
+        before = old["metadata"]
+        finalizers = [f for f in before.get("finalizers") or () if f not in (FOREGROUND, ORPHAN)]
+        kept = [f for f in before.get("finalizers") or () if f in (FOREGROUND, ORPHAN)]
+        if removal.propagation is not None:
+            kept = {"Foreground": [FOREGROUND], "Orphan": [ORPHAN]}.get(removal.propagation, [])
+        grace = _grace(resource, old, removal)
+        if before.get("deletionTimestamp"):
+            grace = min(grace, before.get("deletionGracePeriodSeconds", 0))
+        metadata = before | {"finalizers": finalizers + kept, "deletionGracePeriodSeconds": grace}
+        if not metadata["finalizers"]:
+            del metadata["finalizers"]
+        if not before.get("deletionTimestamp"):
+            metadata["deletionTimestamp"] = self._core.now()
+            if _counts_generations(resource):
+                metadata["generation"] = before.get("generation", 0) + 1
+        doc = old | {"metadata": metadata}
+        if resource.storage == ("", "namespaces"):
+            doc["status"] = {**(old.get("status") or {}), "phase": "Terminating"}
+        return doc
+
+    # What both ways share ----------------------------------------------------------------------------------------
+
+    def _own(self, resource: Resource, old: Doc | None, doc: Doc, call: Call, subresource: str = "") -> Doc:
+        return fieldmanager.update_managed(
+            old,
+            doc,
+            manager=call.manager,
+            schema=self._core.schema(resource),
+            api_version=resource.api_version,
+            subresource=subresource,
+            now=self._core.now(),
+        )
+
+    def _prepare(self, resource: Resource, doc: Doc, old: Doc | None) -> Doc:
+        """What a kind's own strategy writes."""
+        if resource.storage == ("", "services") and isinstance(doc.get("spec"), dict):
+
+            def refuse(path: str, value: Any, detail: str) -> Exception:
+                wrong = validation.invalid_value(path, value, detail)
+                return status.invalid(resource.group, resource.kind, doc["metadata"].get("name", ""), [wrong])
+
+            return self._services.prepare(doc, old, refuse)
+        if resource.storage == ("", "namespaces") and old is None:
+            return doc | {"spec": {"finalizers": ["kubernetes"]}}
+        if resource.kind == "CustomResourceDefinition":
+            return _complete_crd(doc)
+        return doc
+
+    def _admit(
+        self,
+        operation: Literal["CREATE", "UPDATE", "DELETE"],
+        resource: Resource,
+        namespace: str,
+        name: str,
+        new: Doc | None,
+        old: Doc | None,
+        call: Call,
+        subresource: str = "",
+    ) -> None:
+        if operation == "CREATE":
+            self._refuse_in_terminating(resource, namespace, name)
+        request = AdmissionRequest(
+            operation=operation,
+            resource=resource,
+            namespace=namespace,
+            name=name,
+            object=new,
+            old=old,
+            user=call.user,
+            subresource=subresource,
+            dry_run=call.dry_run,
+        )
+        self._core.admit(request, call.warnings)
+
+    def _validate(self, resource: Resource, new: Doc, old: Doc | None, subresource: str = "") -> None:
+        wrong: list[Any] = list(
+            validation.validate_metadata(
+                new["metadata"],
+                namespaced=resource.namespaced,
+                generated=False,
+                name=validation.name_rule(resource.group, resource.kind),
+            )
+        )
+        if old is not None:
+            wrong += validation.validate_metadata_update(new["metadata"], old["metadata"])
+        if resource.crd is None:
+            if not subresource:
+                wrong += validation.validate((resource.group, resource.kind), new, old)
+        else:
+            wrong += validation.validate_custom(new, self._core.schema(resource))
+            if not wrong:  # rules are judged on documents whose types are right
+                wrong += self._broken_rules(resource, new, old)
+        if wrong:
+            raise status.invalid(resource.group, resource.kind, new["metadata"].get("name", ""), wrong)
+
+    def _broken_rules(self, resource: Resource, new: Doc, old: Doc | None) -> Iterable[Any]:
+        rules = self._core.of_crd("rules", resource, _compile_rules)
+        return [] if rules is None else rules.check(new, old)
+
+
+def _compile_rules(openapi: Doc) -> Any:
+    """The rules of a CRD's version; None, without loading an evaluator, when it has none."""
+    if not _mentions(openapi, "x-kubernetes-validations"):
+        return None
+    from tailrace.sandbox.kubernetes import cel
+
+    return cel.Rules(openapi)
+
+
+def _mentions(node: Any, key: str) -> bool:
+    if isinstance(node, dict):
+        return key in node or any(_mentions(inner, key) for inner in node.values())
+    return isinstance(node, list) and any(_mentions(inner, key) for inner in node)
+
+
+def _complete_crd(crd: Doc) -> Doc:
+    """A definition with the names and the conversion that follow from what it says."""
+    spec = dict(crd.get("spec") or {})
+    names = dict(spec.get("names") or {})
+    names.setdefault("singular", str(names.get("kind", "")).lower())
+    names.setdefault("listKind", f"{names.get('kind', '')}List")
+    return crd | {"spec": {"conversion": {"strategy": "None"}} | spec | {"names": names}}
+
+
+def _fold_strings(secret: Doc) -> Doc:
+    """A Secret's `stringData` is a way of writing: it is kept, encoded, as `data`."""
+    strings = {
+        key: base64.b64encode(str(v).encode()).decode() for key, v in (secret["stringData"] or {}).items()
+    }
+    return _without(secret, "stringData") | {"data": {**(secret.get("data") or {}), **strings}}
+
+
+def _counts_generations(resource: Resource) -> bool:
+    return resource.crd is not None or (resource.group, resource.resource) in _WITH_GENERATION
+
+
+def _content(doc: Doc) -> Doc:
+    """What a generation counts: everything but metadata and status."""
+    return {key: value for key, value in doc.items() if key not in ("metadata", "status", "apiVersion")}
+
+
+def _without(doc: Doc, key: str) -> Doc:
+    return {name: value for name, value in doc.items() if name != key}
+
+
+def _carry_over(resource: Resource, old: Doc, new: Doc, subresource: str) -> Doc:
+    """`new` with what a writer cannot change: system metadata, and the half that its endpoint does not write."""
+    before, given = old["metadata"], new["metadata"]
+    if subresource == "status":
+        kept = before
+        if resource.crd is None:
+            mutable = {k: v for k, v in given.items() if k in ("annotations", "finalizers")}
+            kept = {k: v for k, v in before.items() if k not in ("annotations", "finalizers")} | mutable
+        made = {key: value for key, value in old.items() if key != "status"}
+        made["metadata"] = {
+            **kept,
+            "managedFields": given.get("managedFields") or before.get("managedFields", []),
+        }
+        if "status" in new:
+            made["status"] = new["status"]
+    else:
+        system = {
+            key: before[key]
+            for key in (
+                "name",
+                "generateName",
+                "namespace",
+                "uid",
+                "resourceVersion",
+                "creationTimestamp",
+                "generation",
+                "deletionTimestamp",
+                "deletionGracePeriodSeconds",
+            )
+            if key in before
+        }
+        own = ("labels", "annotations", "ownerReferences", "finalizers", "managedFields")
+        given = {key: given[key] for key in own if given.get(key)}
+        if "managedFields" not in given and "managedFields" in before:
+            given["managedFields"] = before["managedFields"]
+        if resource.storage == ("", "namespaces"):
+            given["labels"] = {**given.get("labels", {}), "kubernetes.io/metadata.name": before["name"]}
+        made = new | {"metadata": system | given}
+        if "status" in resource.subresources:
+            made = _without(made, "status")
+            if "status" in old:
+                made["status"] = old["status"]
+        if resource.storage == ("", "namespaces") and subresource != "finalize":
+            made["spec"] = old["spec"]
+    if not made["metadata"].get("managedFields"):
+        made["metadata"] = _without(made["metadata"], "managedFields")
+    return made
+
+
+def _grace(resource: Resource, doc: Doc, removal: Removal) -> int:
+    """Seconds that a pod gets to end; everything else ends at once."""
+    if resource.storage != ("", "pods"):
+        return 0
+    spec, phase = doc.get("spec") or {}, (doc.get("status") or {}).get("phase")
+    if not spec.get("nodeName") or phase in ("Succeeded", "Failed"):
+        return 0
+    if removal.grace is not None:
+        return max(removal.grace, 0)
+    return int(spec.get("terminationGracePeriodSeconds", 30))
+
+
+def is_gone(resource: Resource, doc: Doc) -> bool:
+    """Whether nothing holds a deleted object any more."""
+    metadata = doc["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
+        return False
+    if resource.storage == ("", "namespaces"):
+        return not (doc.get("spec") or {}).get("finalizers")
+    return not metadata.get("deletionGracePeriodSeconds")
