@@ -448,11 +448,11 @@ def _check_address(text: str, path: str, kind: str) -> Iterator[FieldError]:
     if address.is_unspecified:
         yield fe.invalid_value(path, text, f"may not be unspecified ({text})")
     if address.is_link_local:
-        text_ = "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
-        yield fe.invalid_value(path, text, text_)
+        words = "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
+        yield fe.invalid_value(path, text, words)
     if any(address in ipaddress.ip_network(n) for n in ("224.0.0.0/24", "ff02::/16")):
-        text_ = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
-        yield fe.invalid_value(path, text, text_)
+        words = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
+        yield fe.invalid_value(path, text, words)
 
 
 RULES: Final[Mapping[tuple[str, str], Rule]] = {

@@ -148,7 +148,9 @@ def _check_families(spec: Doc, addresses: list[str]) -> Iterator[FieldError]:
             if family != f"IPv{ipaddress.ip_address(addresses[at]).version}":
                 text = f"expected an {family} value as indicated by `ipFamilies[{at}]`"
                 yield fe.invalid_value(f"spec.clusterIPs[{at}]", addresses[at], text)
-        elif (family == "IPv6" and policy != "SingleStack") or (family == "IPv6" and len(families) == 1):
+        elif family == "IPv6" and not (
+            policy == "SingleStack" and len(families) > 1
+        ):  # else the policy is wrong
             yield fe.invalid_value(here, family, "not configured on this cluster")
     path = "spec.ipFamilyPolicy"
     if policy == "SingleStack" and len(families) > 1:

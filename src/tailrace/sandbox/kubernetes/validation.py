@@ -194,7 +194,6 @@ def _check_metadata_update(new: Doc, old: Doc) -> Iterator[FieldError]:
 _WIDE: Final = frozenset(
     {
         "activeDeadlineSeconds",
-        "containerLogMaxSize",
         "deletionGracePeriodSeconds",
         "expirationSeconds",
         "fsGroup",
