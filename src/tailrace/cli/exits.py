@@ -7,6 +7,7 @@ import enum
 
 class Exit(enum.IntEnum):
     OK = 0
+    NOT_READY = 1
     USAGE = 2
     UNREACHABLE = 3
     REFUSED = 4
@@ -15,6 +16,7 @@ class Exit(enum.IntEnum):
 
 MEANING = {
     Exit.OK: "Done.",
+    Exit.NOT_READY: "Something that was waited for is not ready; the reasons are printed.",
     Exit.USAGE: "Something was typed wrong; the message says what and how to type it right.",
     Exit.UNREACHABLE: "The cluster or the control plane does not answer.",
     Exit.REFUSED: "The cluster or the control plane refuses our rights or the object.",

@@ -30,6 +30,7 @@ cli.command(status.status)
 cli.command(expose.expose)
 cli.command(expose.unexpose)
 cli.command(explain.explain)
+cli.command("tailrace.cli.sandbox:sandbox")  # loaded when it is asked for: a cluster is much to import
 
 
 @cli.command

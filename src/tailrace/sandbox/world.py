@@ -170,6 +170,13 @@ class World:
         """Status and body of an HTTP request through the tailnet. Raises OSError."""
         return await web.get(await self.dial(host, port), host, path)
 
+    def knows(self, document: Mapping[str, Any]) -> bool:
+        """Whether the document's kind is served."""
+        return (
+            self.cluster.registry.of_kind(document.get("apiVersion", ""), document.get("kind", ""))
+            is not None
+        )
+
     def apply(self, documents: Iterable[Mapping[str, Any]]) -> None:
         """Server-side apply as an administrator.
 
@@ -182,9 +189,9 @@ class World:
     # Its files ---------------------------------------------------------------------------------------------------
 
     def _write_files(self) -> None:
-        self._write("kubeconfig", self._kubeconfig("admin", self.admin_token))
-        self._write("operator.kubeconfig", self._kubeconfig("operator", self.operator_token))
-        self._write("sandbox.json", json.dumps(self.address_book(), indent=2) + "\n")
+        self.write("kubeconfig", self._kubeconfig("admin", self.admin_token))
+        self.write("operator.kubeconfig", self._kubeconfig("operator", self.operator_token))
+        self.write("sandbox.json", json.dumps(self.address_book(), indent=2) + "\n")
 
     def address_book(self) -> dict[str, Any]:
         """The addresses and throw-away credentials of everything."""
@@ -216,8 +223,8 @@ class World:
         )
         return text
 
-    def _write(self, name: str, text: str) -> None:
-        """Only the owner reads it: there are credentials in it."""
+    def write(self, name: str, text: str) -> None:
+        """A file of the folder that only its owner reads: there are credentials in it."""
         path = self.folder / name
         path.unlink(missing_ok=True)
         path.touch(0o600)

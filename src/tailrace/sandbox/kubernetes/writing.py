@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tailrace.sandbox.kubernetes import defaults, fieldmanager, status, validation
+from tailrace.sandbox.kubernetes import cel, defaults, fieldmanager, status, validation
 from tailrace.sandbox.kubernetes import schema as schemas
 from tailrace.sandbox.kubernetes.admission import AdmissionRequest
 from tailrace.sandbox.kubernetes.core import Call, Core, key_of, random_suffix
@@ -103,10 +103,10 @@ class Writer:
             if call.field_validation == "Strict":
                 raise status.bad_request(f"{cannot}strict decoding error: {', '.join(texts)}")
             call.warnings.extend(texts)
-        if resource.crd is None and (
-            wrong := validation.check_types(clean, schema, resource.kind, resource.api_version)
-        ):
+        if wrong := validation.check_types(clean, schema, resource.kind, resource.api_version):
             raise status.bad_request(wrong)
+        if resource.crd is None:
+            clean = validation.decode_nulls(clean, schema)
         if resource.storage == ("", "secrets") and "stringData" in clean:
             clean = _fold_strings(clean)
         metadata = {key: value for key, value in (clean.get("metadata") or {}).items() if value is not None}
@@ -373,6 +373,8 @@ class Writer:
         if resource.crd is None:
             if not subresource:
                 wrong += validation.validate((resource.group, resource.kind), new, old)
+            if resource.kind == "CustomResourceDefinition" and not wrong:
+                wrong += _uncompiled(new)
         else:
             wrong += validation.validate_custom(new, self._core.schema(resource))
             if not wrong:  # rules are judged on documents whose types are right
@@ -381,12 +383,10 @@ class Writer:
             raise status.invalid(resource.group, resource.kind, new["metadata"].get("name", ""), wrong)
 
     def _broken_rules(self, resource: Resource, new: Doc, old: Doc | None) -> Iterable[Any]:
-        rules = self._core.of_crd("rules", resource, _compile_rules)
-        return [] if rules is None else rules.check(new, old)
+        return self._core.of_crd("rules", resource, cel.Rules).check(new, old)
 
 
 def _compile_rules(openapi: Doc) -> Any:
-    """The rules of a CRD's version; None, without loading an evaluator, when it has none."""
     if not _mentions(openapi, "x-kubernetes-validations"):
         return None
     from tailrace.sandbox.kubernetes import cel
@@ -398,6 +398,25 @@ def _mentions(node: Any, key: str) -> bool:
     if isinstance(node, dict):
         return key in node or any(_mentions(inner, key) for inner in node.values())
     return isinstance(node, list) and any(_mentions(inner, key) for inner in node)
+
+
+@dataclass(frozen=True, slots=True)
+class _Uncompiled:
+    """A rule in a definition that is no CEL; the message is the server's whole one."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+    def cause(self) -> dict[str, str]:
+        return {"reason": "FieldValueInvalid", "message": self.message, "field": self.path}
+
+
+def _uncompiled(crd: Doc) -> Iterable[_Uncompiled]:
+    schemas_of = ((v.get("schema") or {}).get("openAPIV3Schema") or {} for v in crd["spec"]["versions"])
+    return [_Uncompiled(path, text) for openapi in schemas_of for path, text in cel.compile_errors(openapi)]
 
 
 def _complete_crd(crd: Doc) -> Doc:

@@ -213,7 +213,7 @@ class PodRun:
     # Its life ----------------------------------------------------------------------------------------------------
 
     async def main(self) -> None:
-        """Until the pod is deleted, or all its containers have ended for good."""
+        """Until the pod is deleted or the node ends."""
         self._task = asyncio.current_task()
         try:
             if not self._ended:
@@ -231,6 +231,7 @@ class PodRun:
                 group.create_task(work(container))
             if not any(map(is_proxy, self._pod["spec"]["containers"])) or backends_declared(self._pod):
                 self._open_backend()
+            await asyncio.Event().wait()  # until somebody ends the pod
 
     async def _end(self) -> None:
         for proxy in list(self._proxies.values()):
