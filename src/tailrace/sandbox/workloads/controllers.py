@@ -6,6 +6,7 @@ through the same API as everybody.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 from typing import Any
 
@@ -31,7 +32,7 @@ def kind_of(ref: Ref) -> tuple[str, str]:
     return (ref.group, ref.resource)
 
 
-class Workload:
+class Workload(abc.ABC):
     """What controllers of things with pods share: views, a loop, and the writes of one step."""
 
     def __init__(self, cluster: Cluster, ref: Ref, kind: str, below: Ref, name: str) -> None:
@@ -49,8 +50,9 @@ class Workload:
         for doc in self.objects:
             self.loop.add((doc["metadata"]["namespace"], doc["metadata"]["name"]))
 
+    @abc.abstractmethod
     def sync(self, key: Key) -> None:
-        raise NotImplementedError
+        """Do the next step for one object, which may be gone."""
 
     def _part_changed(self, change: Change) -> None:
         for owner in change.new.doc["metadata"].get("ownerReferences") or ():
