@@ -1,60 +1,180 @@
-"""The demo: the Services of five clusters, what each becomes, and which mistakes are refused; offline.
+"""The demo: the Services of five clusters on an emulated tailnet, with the real operator and real bytes.
 
-What is printed is what `tailrace run` would apply in a fresh cluster that admits privileged pods: the same decision, the
-same manifests.
+Everything happens in one process (`tailrace sandbox` does the same and stays): the Services become devices, each is
+asked over the tailnet, a device is deleted behind the operator's back, and one Service leaves again.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import argparse
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from tailrace import app, settings
 from tailrace.api import names
-from tailrace.cli import files, render
-from tailrace.kinds.service import request
-from tailrace.proxy import names as proxy_names
+from tailrace.cli import files, output, sandbox
+from tailrace.kinds.service import view
+from tailrace.sandbox.controlplane.records import Node
+from tailrace.sandbox.kubernetes.resources import Ref
+from tailrace.sandbox.world import Options, World
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "deploy" / "examples"
+REPAIRED, GONE = ("solar", "grafana"), ("media", "jellyfin")
+DEADLINE = 60.0  # seconds
+REFRESH = (
+    "3s"  # how often the operator lists devices while nothing is expected; a minute unless told otherwise
+)
 
 
-def main() -> None:
-    loaded = settings.replace_namespace(settings.load({}), "tailscale")
-    install = app.build_install(loaded, "https://headscale.example.com")
-    documents = files.read_documents([EXAMPLES / "five-clusters"])
-    found = render.render(documents, install, datetime.now(UTC))
-    modes = {
-        m["metadata"]["name"]: m["metadata"]["annotations"][names.PROXY_MODE]
-        for m in found.manifests
-        if m["kind"] == "StatefulSet"
-    }
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("SERVICE", "DEVICE", "TAGS", "MODE", "PORTS", "PROXY"):
-        table.add_column(title, no_wrap=True)
-    for document in documents:
-        if document["kind"] != "Service":
-            continue
-        service = render.read_service(document)
-        wish = request.read_request(service, install.defaults)
-        child = proxy_names.build_child_name("svc", service.metadata.namespace, service.metadata.name)
-        ports = ",".join(f"{p.port}/{p.protocol.lower()}" for p in service.spec.ports)
-        where = f"{service.metadata.namespace}/{service.metadata.name}"
-        table.add_row(where, wish.hostname, ",".join(wish.tags), modes[child], ports, child)
-    console = Console(width=130)
-    console.print("The Services of five clusters, and the device that each becomes:\n")
-    console.print(table)
-    kinds = sorted({str(m["kind"]) for m in found.manifests})
-    console.print(
-        f"\n{len(found.manifests)} objects would be applied ({', '.join(kinds)}), none holds a key."
+async def main(dialect: sandbox.Dialect) -> None:
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="tailrace-demo-") as folder:
+        options = Options(dialect=dialect, metrics=sandbox.free_address())
+        async with await World.start(Path(folder), options) as world:
+            documents = files.read_documents([EXAMPLES / "five-clusters"])
+            await sandbox.fill(world, documents)
+            title(f"The Services of five clusters, on an emulated {dialect}")
+            show_services(world)
+            async with sandbox.run_operator(world, TAILRACE_DEVICE_REFRESH=REFRESH) as running:
+                rows = await sandbox.wait_settled(world, running, asyncio.Event())
+                title("are devices of the tailnet")
+                show_devices(rows)
+                title("which answer: a request through the tailnet to each, by its name")
+                await ask_all(world)
+                title(
+                    f"One device is deleted behind the operator's back; it looks every {REFRESH} here, and repairs it"
+                )
+                await repair(world, device_of(rows, REPAIRED))
+                title("One Service is taken off the tailnet, and nothing of it stays")
+                await unexpose(world, GONE, device_of(rows, GONE))
+    print(
+        f"\nAll of it took {time.monotonic() - began:.0f} seconds. `tailrace sandbox` keeps such a cluster running."
     )
-    mistakes = render.render(files.read_documents([EXAMPLES / "mistakes"]), install, datetime.now(UTC))
-    console.print("\nA mistake is refused with a sentence:\n")
-    for note in mistakes.notes[-1:]:
-        console.print(f"  {note}", soft_wrap=True)
+
+
+def title(text: str) -> None:
+    print(f"\n{text}\n")
+
+
+def show_services(world: World) -> None:
+    rows = [
+        (f"{meta['namespace']}/{meta['name']}", describe_ask(doc), describe_ports(doc))
+        for doc in services(world)
+        for meta in (doc["metadata"],)
+    ]
+    output.print_table(("SERVICE", "ASKS FOR", "PORTS"), sorted(rows), empty="")
+
+
+def services(world: World) -> list[dict[str, Any]]:
+    return [stored.doc for stored in world.cluster.store.all(("", "services")).values()]
+
+
+def describe_ask(doc: dict[str, Any]) -> str:
+    """What on a Service makes it ours, without the words that all share."""
+    annotations = doc["metadata"].get("annotations") or {}
+    if doc["spec"].get("loadBalancerClass"):
+        return "type: LoadBalancer, loadBalancerClass: tailscale"
+    own = {k: v for k, v in annotations.items() if k.startswith(("tailscale.com/", "tailrace.dev/"))}
+    return ", ".join(f"{k}: {v}" for k, v in own.items())
+
+
+def describe_ports(doc: dict[str, Any]) -> str:
+    return ",".join(f"{p['port']}/{p['protocol'].lower()}" for p in doc["spec"]["ports"])
+
+
+def show_devices(rows: Sequence[view.Row]) -> None:
+    shown = (
+        (r.object.removeprefix("service/"), r.device, r.addresses[0], r.mode, r.ready, r.reason) for r in rows
+    )
+    output.print_table(("SERVICE", "DEVICE", "ADDRESS", "MODE", "READY", "REASON"), shown, empty="")
+    if any(row.ready != "True" for row in rows):
+        raise SystemExit("demo: not every Service became ready")
+
+
+def device_of(rows: Sequence[view.Row], service: tuple[str, str]) -> str:
+    return next(row.device for row in rows if row.object == f"service/{'/'.join(service)}")
+
+
+async def ask_all(world: World) -> None:
+    rows = []
+    for node in sorted(world.plane.tailnet.nodes.all(), key=lambda node: node.name):
+        found = await ask(world, node)
+        if found is None:
+            raise SystemExit(f"demo: {node.fqdn} does not answer")
+        rows.append((f"GET {found[0]}", found[1]))
+    output.print_table(("REQUEST", "ANSWER"), rows, empty="")
+
+
+async def ask(world: World, node: Node) -> tuple[str, str] | None:
+    """URL and answer of the first port that speaks HTTP; None when none does."""
+    for port in http_ports(world, node):
+        with contextlib.suppress(OSError):
+            code, body = await world.fetch(node.fqdn, port)
+            return f"http://{node.fqdn}:{port}/", f"{code} {body.decode().splitlines()[0]}"
+    return None
+
+
+def http_ports(world: World, node: Node) -> Iterable[int]:
+    open_ports = sorted(
+        port for protocol, port in world.network.listening(node.addresses[0]) if protocol == "tcp"
+    )
+    return (port for port in open_ports if port != 53)
+
+
+async def repair(world: World, device: str) -> None:
+    before = find_node(world, device)
+    assert before is not None
+    print(f"deleted   {before.fqdn} (id {before.id})")
+    world.plane.tailnet.delete_node(before.id)
+    began = time.monotonic()
+    while (after := find_node(world, device)) is None or not (found := await ask(world, after)):
+        await wait_a_little(began, f"{device} does not come back")
+    print(f"back      {after.fqdn} (id {after.id}) after {time.monotonic() - began:.1f} s: {found[1]}")
+
+
+def find_node(world: World, fqdn: str) -> Node | None:
+    return next((node for node in world.plane.tailnet.nodes.all() if node.fqdn == fqdn), None)
+
+
+async def wait_a_little(since: float, complaint: str) -> None:
+    if time.monotonic() - since > DEADLINE:
+        raise SystemExit(f"demo: {complaint}")
+    await asyncio.sleep(0.1)
+
+
+async def unexpose(world: World, service: tuple[str, str], device: str) -> None:
+    namespace, name = service
+    print(f"$ kubectl annotate service {name} -n {namespace} {names.EXPOSE}-")
+    patch = {"metadata": {"annotations": {names.EXPOSE: None}}}
+    world.cluster.patch(Ref("", "v1", "services"), name, patch, "merge", namespace=namespace)
+    began = time.monotonic()
+    while left := leftovers(world, service, device):
+        await wait_a_little(began, f"what stays is {', '.join(left)}")
+    print(
+        f"device {device} is gone, and of Secret, StatefulSet, Pod, Role, finalizer and conditions 0 are left"
+    )
+
+
+def leftovers(world: World, service: tuple[str, str], device: str) -> list[str]:
+    """Everything that was made for a Service and is still there."""
+    mine = {names.PARENT_NAMESPACE: service[0], names.PARENT_NAME: service[1]}
+    left = [f"device {device}"] if find_node(world, device) else []
+    for kind in world.cluster.store.kinds():
+        for key, stored in world.cluster.store.all(kind).items():
+            if mine.items() <= (stored.doc["metadata"].get("labels") or {}).items():
+                left.append(f"{kind[1]} {key[1]}")
+    doc = next(d for d in services(world) if (d["metadata"]["namespace"], d["metadata"]["name"]) == service)
+    left += [f"finalizer {f}" for f in doc["metadata"].get("finalizers") or ()]
+    return left + [f"condition {c['type']}" for c in doc["status"].get("conditions") or ()]
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--control-plane", default="tailscale", help="tailscale, headscale-0.29 or headscale-0.30"
+    )
+    asyncio.run(main(parser.parse_args().control_plane))

@@ -117,7 +117,7 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     """The whole operator as one manager: tasks, watches, controllers, lease."""
     install = build_install(settings, edges.plane.login_server)
     health, recorder = healths.Health(), Recorder(edges.cluster)
-    listing = devices.DeviceList(edges.plane)
+    listing = devices.DeviceList(edges.plane, slow=settings.device_refresh.total_seconds())
     stores = watched.Stores()
     executor = Executor(
         cluster=edges.cluster,

@@ -53,6 +53,13 @@ def parse_seconds(text: str) -> timedelta:
     return timedelta(seconds=int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"])
 
 
+def parse_pause(text: str) -> timedelta:
+    pause = parse_seconds(text)
+    if pause < timedelta(seconds=1):
+        raise ValueError("is less than a second")
+    return pause
+
+
 def parse_address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
@@ -189,6 +196,12 @@ class Settings:
         "",
         str,
         "DNS domain of the cluster. Default: read from /etc/resolv.conf, else `cluster.local`.",
+    )
+    device_refresh: timedelta = setting(
+        "TAILRACE_DEVICE_REFRESH",
+        "60s",
+        parse_pause,
+        "How often devices are listed while nothing is expected: what happens behind our back is noticed then.",
     )
     workers: int = setting("TAILRACE_WORKERS", "16", parse_count, "How many Services are worked on at once.")
     control_plane_calls: int = setting(

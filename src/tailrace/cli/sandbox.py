@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -62,8 +62,8 @@ async def sandbox(
 ) -> int:
     """Run a cluster in this process: Kubernetes API, control plane, proxies that carry real bytes, and the operator."""
     documents = files.read_documents(file or [])
-    async with _made(folder) as place:
-        options = Options(dialect=control_plane, namespace=NAMESPACE, metrics=_free_address())
+    with _made(folder) as place:
+        options = Options(dialect=control_plane, namespace=NAMESPACE, metrics=free_address())
         async with await World.start(place, options) as world:
             await fill(world, documents)
             if not operator:
@@ -72,17 +72,17 @@ async def sandbox(
                 return await serve(world, running, once=once)
 
 
-@contextlib.asynccontextmanager
-async def _made(folder: Path | None) -> AsyncIterator[Path]:
+@contextlib.contextmanager
+def _made(folder: Path | None) -> Iterator[Path]:
     """The folder; one that nobody named goes when the sandbox ends."""
     if folder is not None:
-        yield Path(os.path.abspath(folder))  # noqa: PTH100 - asks nobody
+        yield folder.absolute()
         return
-    place = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="tailrace-sandbox-"))
+    place = Path(tempfile.mkdtemp(prefix="tailrace-sandbox-"))
     try:
         yield place
     finally:
-        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 async def fill(world: World, documents: Iterable[Mapping[str, Any]]) -> None:
@@ -126,9 +126,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def run_operator(world: World) -> AsyncIterator[Running]:
+async def run_operator(world: World, **environment: str) -> AsyncIterator[Running]:
     """The operator as in a cluster: over HTTPS, with its service account's rights; its log is in the folder."""
-    loaded = settings.load(write_settings(world))
+    loaded = settings.load(write_settings(world) | environment)
     with (world.folder / "operator.log").open("w", buffering=1) as log:
         logs.configure(stream=log, pretty=False)
         edges = operator.Edges(
@@ -220,7 +220,7 @@ async def wait_settled(world: World, running: Running, stop: asyncio.Event) -> l
     return rows
 
 
-def _free_address() -> str:
+def free_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"

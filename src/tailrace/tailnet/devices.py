@@ -6,7 +6,7 @@ seldom while nothing is expected, and tells what changed. Nobody else lists.
 | somebody waits | last listing | next one                                                      |
 | -------------- | ------------ | ------------------------------------------------------------- |
 | yes            | fine         | after 1 s, then ever later up to 5 s; a new wish starts over  |
-| no             | fine         | after 60 s, give or take a tenth                              |
+| no             | fine         | after `slow` (60 s), give or take a tenth                     |
 | either         | failed       | after 1 s doubling up to 60 s, or as long as the server asks  |
 | a write of ours| fine         | after 0.3 s, so that many writes share one                    |
 
@@ -34,6 +34,9 @@ from tailrace.tailnet.port import (
     Routes,
 )
 from tailrace.wire import clock as clocks
+
+SLOW = 60.0
+"""Seconds between two listings while nothing is expected, unless the settings say otherwise."""
 
 type Changed = Callable[[frozenset[DeviceId]], None]
 
@@ -67,7 +70,7 @@ class Schedule:
     fast_growth: float = 1.5
     hurry: float = 0.3
     fast_cap: float = 5.0
-    slow: float = 60.0
+    slow: float = SLOW
     jitter: float = 0.1
     error_cap: float = 60.0
     patience: float = 120.0  # how long a wish keeps the list fast, if nobody takes it back
@@ -91,13 +94,14 @@ class DeviceList:
         self,
         plane: ControlPlane,
         *,
+        slow: float = SLOW,
         schedule: Schedule | None = None,
         clock: clocks.Clock | None = None,
         random: Callable[[], float] = chance.random,
     ) -> None:
         self.plane = TrackedPlane(plane, self)
         self._inner = plane
-        self._schedule = schedule or Schedule()
+        self._schedule = schedule or Schedule(slow=slow)
         self._clock = clock or clocks.SystemClock()
         self._random = random
         self._snapshot = Snapshot()
