@@ -1,42 +1,61 @@
-"""How much it costs to expose many Services: time, requests, control-plane calls, CPU, memory.
+"""What it costs to expose many Services: time, requests, control-plane calls, CPU, memory; then what idling costs.
 
-    python bench/services.py --kubeconfig FILE [--services 500] [--settle 60]
+    python -m bench.services [--services 50 200 500] [--control-plane tailscale] [--settled 60] [--kubeconfig FILE]
 
-The API server is whatever the kubeconfig names (one made for this; its namespaces `bench` and `tailscale` are used). The control plane
-is the emulated Tailscale of the sandbox, over HTTP. Proxies are stood in for: 50 ms after a StatefulSet appears a device
-joins with the key in its Secret and the Secret gets the keys that containerboot writes. The operator is a process of its
-own; its requests are read from its own metrics, its CPU and memory from the operating system.
+Without a kubeconfig each run has a sandbox of its own (`tailrace sandbox --no-operator`): a Service is done when it is
+Ready. With one the API server is real, made for this (its namespaces `bench` and `tailscale` are used), and proxies
+are stood in for: a Service is done when it is Online. The operator is a process of its own in both. Prints the
+tables of docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import contextlib
 import os
-import re
+import platform
+import socket
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
-import msgspec
+from bench import sample
+from bench.grounds import BACKEND, BENCH, HOME, Ground, Proxies, run_tailrace, start_sandbox, use_server
+from bench.sample import Sample
 
-from tailrace import errors
 from tailrace.api import kube, names
-from tailrace.api.conditions import ConditionType
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
 from tailrace.kube.store import Event, Store
 from tailrace.kube.watch import Watch
-from tailrace.proxy import secret
-from tailrace.sandbox.controlplane.control import ControlPlane
 
-HOME, BENCH = "tailscale", "bench"
-METRICS = "127.0.0.1:28199"
+__all__ = ["HOME", "Proxies"]
+
+_CALM = 5.0  # seconds without a request after which an exposure is over
+_LOOK = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """One run."""
+
+    ground: str
+    goal: str
+    services: int
+    created: float  # seconds until the last Service was created
+    done: float  # seconds until the last one had reached the goal
+    exposed: Sample
+    settled: Sample
+    peak: float  # MiB
+    resident: float  # MiB, at the end
+    sandbox: float | None  # CPU seconds of the sandbox while exposing
+    load: tuple[float, float]  # of the machine, the minute before and at the end of the exposure
 
 
 def build_service(number: int) -> dict[str, Any]:
@@ -44,190 +63,191 @@ def build_service(number: int) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": f"svc-{number:04}", "namespace": BENCH, "annotations": {names.EXPOSE: "true"}},
-        "spec": {"ports": [{"name": "http", "port": 80}], "selector": {"app": f"svc-{number:04}"}},
+        "spec": {"ports": [{"name": "http", "port": 80}], "selector": {"app": BACKEND}},
     }
 
 
-class Proxies:
-    """Stands in for kubelet and containerboot: one device for each StatefulSet."""
+class Done:
+    """Counts the Services that have reached the ground's goal."""
 
-    def __init__(self, cluster: Kube, plane: ControlPlane) -> None:
-        self._cluster, self._plane = cluster, plane
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.store: Store[kube.StatefulSet] = Store("statefulsets")
+    def __init__(self, goal: str) -> None:
+        self._goal = goal
+        self.names: set[str] = set()
+        self.store: Store[kube.Service] = Store("services")
         self.store.on_event(self._see)
 
-    def _see(self, event: Event[kube.StatefulSet]) -> None:
-        if event.old is None and event.new is not None:
-            task = asyncio.create_task(self._join(event.new.metadata.name))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _join(self, name: str) -> None:
-        await asyncio.sleep(0.05)
-        found = await self._cluster.get(resources.SECRETS, f"{name}-0", HOME)
-        config = secret.decode_object(kube.decode_key(found.data.config))
-        node = self._plane.tailnet.nodes.login(
-            auth_key=config["AuthKey"], hostname=config["Hostname"], machine_key=f"mkey:{name}"
-        )
-        self._plane.tailnet.nodes.set_connected(node.id, True)
-        values = {
-            "device_id": str(node.id),
-            "device_fqdn": f"{node.name}.{self._plane.tailnet.base_domain}.",
-            "device_ips": json.dumps(list(node.addresses)),
-        }
-        await self._cluster.patch(
-            resources.SECRETS, f"{name}-0", HOME, {"data": {k: kube.encode_key(v) for k, v in values.items()}}
-        )
+    def _see(self, event: Event[kube.Service]) -> None:
+        if event.new is None:
+            return
+        condition = kube.find_condition(event.new.status.conditions, self._goal)
+        if condition is not None and condition.status == "True":
+            self.names.add(event.new.metadata.name)
 
 
-async def read_metrics() -> dict[str, float]:
-    """Requests by verb and resource, CPU seconds, resident bytes."""
-    async with httpx2.AsyncClient() as client:
-        text = (await client.get(f"http://{METRICS}/metrics")).text
-    found: dict[str, float] = {}
-    for line in text.splitlines():
-        match = re.match(
-            r'tailrace_kube_requests_total\{code="(\d+)",resource="([^"]+)",verb="([^"]+)"\} (\S+)', line
-        )
-        if match and match[3] != "watch" and match[2] != "leases":
-            found[f"{match[3]} {match[2]}"] = found.get(f"{match[3]} {match[2]}", 0) + float(match[4])
-        for name in ("process_cpu_seconds_total", "process_resident_memory_bytes"):
-            if line.startswith(name + " "):
-                found[name] = float(line.split()[1])
-    return found
+@contextlib.asynccontextmanager
+async def start_operator(ground: Ground, folder: Path) -> AsyncIterator[tuple[str, int]]:
+    """The operator, leading and with its watches filled: where its metrics are, and its process id."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    log = folder / "operator.log"
+    environment = {**ground.environment, "TAILRACE_METRICS_ADDRESS": address}
+    arguments = ("run", "--kubeconfig", str(ground.operator))
+    async with run_tailrace(*arguments, log=log, environment=environment) as process:
+        async with httpx2.AsyncClient() as client:
+            for _ in range(300):
+                if process.returncode is not None:
+                    break
+                with contextlib.suppress(httpx2.TransportError):
+                    if (await client.get(f"http://{address}/readyz")).status_code == 200:
+                        await wait_calm(address, process.pid, 1.0)
+                        yield address, process.pid
+                        return
+                await asyncio.sleep(0.2)
+        raise SystemExit(f"the operator did not become ready:\n{log.read_text()[-2000:]}")
 
 
-def read_peak(pid: int) -> int:
-    """Peak resident memory in KiB."""
-    match = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    return int(match[1]) if match else 0
+async def wait_calm(address: str, pid: int, seconds: float) -> Sample:
+    """Until no request was made for some time; the last sample."""
+    last = await sample.take(address, pid)
+    since = time.monotonic()
+    while time.monotonic() - since < seconds:
+        await asyncio.sleep(0.5)
+        now = await sample.take(address, pid)
+        if now.requests != last.requests:
+            since = time.monotonic()
+        last = now
+    return last
 
 
-def requests_between(before: dict[str, float], after: dict[str, float]) -> Counter[str]:
-    diff = {k: after[k] - before.get(k, 0) for k in after if not k.startswith("process_")}
-    return Counter({k: int(v) for k, v in diff.items() if v})
+async def wait_done(done: Done, count: int, limit: float) -> None:
+    began = time.monotonic()
+    while len(done.names) < count:
+        await asyncio.sleep(_LOOK)
+        if time.monotonic() - began > limit:
+            raise SystemExit(f"only {len(done.names)} of {count} Services after {limit} s")
 
 
-async def start_operator(plane: ControlPlane, kubeconfig: Path, folder: Path) -> asyncio.subprocess.Process:
-    credentials = plane.credentials
-    for key in ("client_id", "client_secret"):
-        (folder / key).write_text(credentials[key])
-    environment = {
-        **os.environ,
-        "OPERATOR_NAMESPACE": HOME,
-        "OPERATOR_LOGIN_SERVER": plane.url,
-        "CLIENT_ID_FILE": str(folder / "client_id"),
-        "CLIENT_SECRET_FILE": str(folder / "client_secret"),
-        "TAILRACE_METRICS_ADDRESS": METRICS,
-    }
-    command = [sys.executable, "-m", "tailrace", "run", "--kubeconfig", str(kubeconfig)]
-    log = (folder / "operator.log").open("wb")
-    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=log, stderr=log)
-    async with httpx2.AsyncClient() as client:
-        for _ in range(100):
-            await asyncio.sleep(0.2)
-            try:
-                if (await client.get(f"http://{METRICS}/readyz")).status_code == 200:
-                    await asyncio.sleep(1.0)
-                    return process
-            except httpx2.TransportError:
-                continue
-    raise SystemExit((folder / "operator.log").read_text()[-2000:])
-
-
-async def ensure_namespaces(cluster: Kube) -> None:
-    for name in (HOME, BENCH):
+async def measure(ground: Ground, folder: Path, count: int, options: argparse.Namespace) -> Result:
+    done = Done(ground.goal)
+    async with (
+        Kube.connect(kubeconfig=ground.admin) as cluster,
+        start_operator(ground, folder) as (where, pid),
+    ):
+        watching = asyncio.create_task(Watch(cluster, resources.SERVICES, done.store, namespace=BENCH).run())
         try:
-            await cluster.create(resources.NAMESPACES, {"metadata": {"name": name}})
-        except errors.Conflict:
-            continue
+            before, load = await sample.take(where, pid), os.getloadavg()[0]
+            spent = sample.read_cpu(ground.pid) if ground.pid else 0.0
+            began = time.monotonic()
+            await asyncio.gather(
+                *(cluster.create(resources.SERVICES, build_service(n)) for n in range(count))
+            )
+            created = time.monotonic() - began
+            await wait_done(done, count, options.limit)
+            elapsed = time.monotonic() - began
+            sandbox = sample.read_cpu(ground.pid) - spent if ground.pid else None
+            loads = (load, os.getloadavg()[0])
+            exposed = await wait_calm(where, pid, _CALM)
+            peak, _ = sample.read_memory(pid)
+            await asyncio.sleep(options.settled)
+            settled = await sample.take(where, pid)
+            _, resident = sample.read_memory(pid)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+    return Result(
+        ground=ground.name,
+        goal=ground.goal,
+        services=count,
+        created=created,
+        done=elapsed,
+        exposed=exposed.since(before),
+        settled=settled.since(exposed),
+        peak=peak,
+        resident=resident,
+        sandbox=sandbox,
+        load=loads,
+    )
 
 
-async def run(options: argparse.Namespace) -> None:
-    count: int = options.services
-    cluster = Kube.connect(kubeconfig=options.kubeconfig)
-    await ensure_namespaces(cluster)
-    ready: set[str] = set()
-    services: Store[kube.Service] = Store("services")
+async def run(options: argparse.Namespace, count: int) -> Result:
+    with tempfile.TemporaryDirectory(prefix="tailrace-bench-") as name:
+        folder = Path(name)
+        if options.kubeconfig is not None:
+            ground = use_server(folder, options.control_plane, options.kubeconfig)
+        else:
+            ground = start_sandbox(folder, options.control_plane)
+        async with ground as found:
+            print(f"{count} Services on {found.name} …", file=sys.stderr, flush=True)
+            return await measure(found, folder, count, options)
 
-    def see(event: Event[kube.Service]) -> None:
-        found = event.new
-        condition = kube.find_condition(found.status.conditions, ConditionType.ONLINE) if found else None
-        if found is not None and condition is not None and condition.status == "True":
-            ready.add(found.metadata.name)
 
-    services.on_event(see)
-    with tempfile.TemporaryDirectory() as folder:
-        async with await ControlPlane.start("tailscale") as plane:
-            proxies = Proxies(cluster, plane)
-            labels = f"{names.MANAGED}=true"
-            watches: list[Watch[Any]] = [
-                Watch(cluster, resources.STATEFUL_SETS, proxies.store, namespace=HOME, labels=labels),
-                Watch(cluster, resources.SERVICES, services, namespace=BENCH),
-            ]
-            tasks = [asyncio.create_task(w.run()) for w in watches]
-            operator = await start_operator(plane, options.kubeconfig, Path(folder))
-            try:
-                before, calls = await read_metrics(), sum(plane.faults.calls.values())
-                began = time.monotonic()
-                await asyncio.gather(
-                    *(cluster.create(resources.SERVICES, build_service(n)) for n in range(count))
-                )
-                created = time.monotonic() - began
-                while len(ready) < count:
-                    await asyncio.sleep(0.05)
-                    if time.monotonic() - began > options.limit:
-                        raise SystemExit(f"only {len(ready)} of {count} after {options.limit} s")
-                elapsed = time.monotonic() - began
-                await asyncio.sleep(5)
-                after = await read_metrics()
-                made = requests_between(before, after)
-                result = {
-                    "services": count,
-                    "all created after s": round(created, 2),
-                    "all online after s": round(elapsed, 2),
-                    "kubernetes requests a service": round(sum(made.values()) / count, 2),
-                    "by request": dict(made.most_common()),
-                    "control-plane calls a service": round(
-                        (sum(plane.faults.calls.values()) - calls) / count, 3
-                    ),
-                    "cpu s": round(
-                        after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"], 2
-                    ),
-                    "peak memory MiB": round(read_peak(operator.pid) / 1024, 1),
-                }
-                calls = sum(plane.faults.calls.values())
-                await asyncio.sleep(options.settle)
-                settled = await read_metrics()
-                result |= {
-                    "settled s": options.settle,
-                    "settled kubernetes requests": sum(requests_between(after, settled).values()),
-                    "settled control-plane calls": sum(plane.faults.calls.values()) - calls,
-                    "settled cpu s": round(
-                        settled["process_cpu_seconds_total"] - after["process_cpu_seconds_total"], 2
-                    ),
-                    "resident MiB": round(settled["process_resident_memory_bytes"] / 2**20, 1),
-                }
-                print(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
-            finally:
-                operator.terminate()
-                await operator.wait()
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-    await cluster.close()
+def build_rows(result: Result) -> dict[str, str]:
+    """The column of one run; the row names are those of docs/performance.md."""
+    count, exposed, settled = result.services, result.exposed, result.settled
+    idle = f"settled {settled.at:.0f} s: "
+    rows = {
+        "all created after": f"{result.created:.1f} s",
+        f"all {result.goal} after": f"{result.done:.1f} s",
+        "Kubernetes requests a Service": f"{exposed.requests.total() / count:.2f}",
+        "control-plane calls a Service": f"{exposed.calls.total() / count:.2f}",
+        "CPU": f"{exposed.cpu:.1f} s",
+        "peak memory": f"{result.peak:.1f} MiB",
+        f"{idle}Kubernetes requests": f"{settled.requests.total()}",
+        f"{idle}of the lease": f"{settled.leases}",
+        f"{idle}watches opened": f"{settled.watches}",
+        f"{idle}control-plane calls": f"{settled.calls.total()}",
+        f"{idle}CPU": f"{settled.cpu:.2f} s",
+        "memory then": f"{result.resident:.1f} MiB",
+        "load of the machine before, after": f"{result.load[0]:.1f}, {result.load[1]:.1f}",
+    }
+    if result.sandbox is not None:
+        rows["CPU of the sandbox meanwhile"] = f"{result.sandbox:.1f} s"
+    return rows
+
+
+def print_table(head: Sequence[str], columns: Sequence[dict[str, str]]) -> None:
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    print(f"| {' | '.join(head)} |")
+    print("| --- " * len(head) + "|")
+    for name in names:
+        print(f"| {name} | {' | '.join(column.get(name, '') for column in columns)} |")
+    print()
+
+
+def print_results(results: Sequence[Result]) -> None:
+    first = results[0]
+    print(
+        f"Ground: {first.ground}. {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}.\n"
+    )
+    head = ["", *(f"{result.services} Services" for result in results)]
+    print_table(head, [build_rows(result) for result in results])
+    head[0] = "while exposing"
+    print_table(
+        head, [{k: str(v) for k, v in (r.exposed.requests + r.exposed.calls).most_common()} for r in results]
+    )
+    if any(result.settled.requests or result.settled.calls for result in results):
+        head[0] = "while settled"
+        print_table(
+            head, [{k: str(v) for k, v in (r.settled.requests + r.settled.calls).items()} for r in results]
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kubeconfig", type=Path, required=True)
-    parser.add_argument("--services", type=int, default=500)
-    parser.add_argument("--settle", type=float, default=60.0)
-    parser.add_argument("--limit", type=float, default=300.0)
-    asyncio.run(run(parser.parse_args()))
+    parser.add_argument("--services", type=int, nargs="+", default=[500], help="one run each")
+    parser.add_argument(
+        "--control-plane", default="tailscale", choices=("tailscale", "headscale-0.29", "headscale-0.30")
+    )
+    parser.add_argument("--kubeconfig", type=Path, help="of a real API server; default: a sandbox")
+    parser.add_argument("--settled", type=float, default=60.0, help="seconds to watch it idle")
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds that an exposure may take")
+    options = parser.parse_args()
+    if options.kubeconfig is not None and len(options.services) > 1:
+        parser.error("a real API server keeps what a run made: give one number of Services")
+    print_results([asyncio.run(run(options, count)) for count in options.services])
 
 
 if __name__ == "__main__":
