@@ -77,9 +77,9 @@ def describe_ask(doc: dict[str, Any]) -> str:
     """What on a Service makes it ours, without the words that all share."""
     annotations = doc["metadata"].get("annotations") or {}
     if doc["spec"].get("loadBalancerClass"):
-        return "type: LoadBalancer, loadBalancerClass: tailscale"
+        return "loadBalancerClass=tailscale"
     own = {k: v for k, v in annotations.items() if k.startswith(("tailscale.com/", "tailrace.dev/"))}
-    return ", ".join(f"{k}: {v}" for k, v in own.items())
+    return " ".join(f"{k.partition('/')[2]}={v}" for k, v in own.items())
 
 
 def describe_ports(doc: dict[str, Any]) -> str:
