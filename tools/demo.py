@@ -37,7 +37,7 @@ async def main(dialect: sandbox.Dialect) -> None:
         async with await World.start(Path(folder), options) as world:
             documents = files.read_documents([EXAMPLES / "five-clusters"])
             await sandbox.fill(world, documents)
-            title(f"The Services of five clusters, on an emulated {dialect}")
+            title(f"The Services of five clusters, beside an emulated control plane ({dialect})")
             show_services(world)
             async with sandbox.run_operator(world, TAILRACE_DEVICE_REFRESH=REFRESH) as running:
                 rows = await sandbox.wait_settled(world, running, asyncio.Event())
