@@ -35,7 +35,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
 _WIRES: Final = {"integer": _VARINT, "boolean": _VARINT, "number": _FIXED64}
 _SCALARS: Final = {"string", "bytes", *_WIRES}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ABSENT: Final = b""
 """The bytes of a message of which no field is set: a map's entry may leave its value out."""
 
@@ -82,7 +82,7 @@ def decode(body: bytes) -> Doc:
     Raises 400 (`ApiError`) for bytes that are no such message and for kinds that are not built in.
     """
     if not body.startswith(MAGIC):
-        _refuse(f"provided data does not appear to be a protobuf message, expected prefix {[*MAGIC]}")
+        _refuse("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
     envelope: Doc = {"raw": _ABSENT}
     _read(memoryview(body)[len(MAGIC) :], _ENVELOPE, envelope, _MAX_DEPTH)
     kind, api_version = envelope.get("kind", ""), envelope.get("apiVersion", "")
@@ -273,7 +273,7 @@ def _time(raw: Any, depth: int, *, micro: bool) -> str | None:
         moment = _EPOCH + timedelta(seconds=found.get("seconds", 0), microseconds=nanos // 1000)
     except OverflowError:
         _refuse("a time is out of range")
-    return moment.isoformat(timespec="microseconds" if micro else "seconds") + "Z"
+    return moment.isoformat(timespec="microseconds" if micro else "seconds").replace("+00:00", "Z")
 
 
 def _int_or_string(raw: Any, depth: int) -> int | str:

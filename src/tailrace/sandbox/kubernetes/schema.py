@@ -2,8 +2,8 @@
 
 Place: the ground of `patch`, `fieldmanager`, `defaults` and `validation`. Built-in kinds come from `builtin.json`
 (made by `tools/builtin_schema.py` from a Kubernetes release's OpenAPI): `{definition: {"fields": {name: type or
-[type, marks]}, "atomic", "required", "kind"}}`, where a type is a word, `@definition`, `[items]` or `{values}`.
-It is read on first use; a kind's tree is built once.
+[type, marks]}, "atomic", "required", "kind"}}`, where a type is a word, `@definition`, `[items]` or `{values}`; what
+else a definition has there is `protobuf`'s. It is read on first use; a kind's tree is built once.
 
 Source of the markers: Kubernetes' "Server-Side Apply" and "Custom Resource Definitions" pages.
 """
