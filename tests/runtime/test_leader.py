@@ -24,8 +24,10 @@ class Server:
         self.lease: dict[str, Any] | None = None
         self.version = 0
         self.down = False
+        self.requests = 0
 
     def _check(self) -> None:
+        self.requests += 1
         if self.down:
             raise errors.Transient("away")
 
@@ -105,6 +107,26 @@ async def test_a_released_lease_is_taken_at_once() -> None:
     await clock.pass_time(3)
     assert leads(second)
     await waiting
+
+
+async def test_a_renewal_is_one_request_and_survives_that_somebody_labels_the_lease() -> None:
+    """A leader writes without reading; when the lease was touched meanwhile it reads it and keeps what was added."""
+    server, clock = Server(), HeldClock()
+    leader = candidate(server, clock, "one")
+    await leader.acquire()
+    holding = asyncio.create_task(leader.hold())
+    before = server.requests
+    await clock.pass_time(6.5)
+    assert server.requests - before == 3
+    assert server.lease is not None
+    server.lease["metadata"]["labels"] = {"team": "net"}
+    server.version += 1
+    server.lease["metadata"]["resourceVersion"] = str(server.version)
+    await clock.pass_time(2)
+    assert (server.requests - before, leader.leading) == (3 + 3, True)
+    assert server.lease["metadata"]["labels"] == {"team": "net"}
+    holding.cancel()
+    await asyncio.gather(holding, return_exceptions=True)
 
 
 async def test_a_leader_that_cannot_renew_stops_before_anybody_else_may_begin() -> None:

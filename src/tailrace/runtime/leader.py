@@ -9,6 +9,7 @@ act at once; a clean stop gives the lease away, so that a standby need not wait.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -137,6 +138,11 @@ class Elector:
 
     async def _try(self) -> bool:
         """Take or renew the lease. False: another holds it."""
+        if self.leading and self._seen is not None:
+            # The write is conditional, so a leader need not read first: one request a renewal, as client-go does.
+            with contextlib.suppress(Conflict, NotFound):
+                await self._write(self._seen, holder=self._identity, duration=round(self._terms.duration))
+                return True
         try:
             lease = await self._kube.get(LEASES, self._name, self._namespace)
         except NotFound:
