@@ -114,7 +114,7 @@ def start(folder: Path) -> Iterator[ApiServer]:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--token-auth-file={tokens}",
             "--authorization-mode=RBAC",
-            "--service-cluster-ip-range=10.96.0.0/16",
+            "--service-cluster-ip-range=127.96.0.0/16",  # loopback: a test may answer at a ClusterIP
             "--allow-privileged=true",
         )
         wait_ready(server.url)
