@@ -26,7 +26,11 @@ class Certificate:
 
 
 def issue(folder: Path) -> Certificate:
-    """Make both anew, in files that only their owner reads. Python refuses a chain without key identifiers."""
+    """Make both anew; only the owner reads the key. Python refuses a chain without key identifiers.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tailrace-sandbox-ca")])
     start = datetime.now(UTC) - timedelta(minutes=5)
@@ -60,6 +64,7 @@ def issue(folder: Path) -> Certificate:
         ca_pem=authority.public_bytes(pem).decode(),
     )
     made.cert.write_bytes(server.public_bytes(pem))
+    made.key.unlink(missing_ok=True)  # one that is there keeps its mode
     made.key.touch(0o600)
     made.key.write_bytes(key)
     return made

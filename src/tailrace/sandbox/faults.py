@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-SWITCHES = frozenset({"status", "retry_after", "delay", "rate", "burst"})
+_LOWEST = {"status": 200, "retry_after": 0.0, "delay": 0.0, "rate": 0.001, "burst": 1}
+_BURST = 10
+_HIGHEST = {"status": 599}
+SWITCHES = frozenset(_LOWEST)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,7 +25,7 @@ class Faults:
     delay: float = 0.0  # seconds that every call takes longer
     latency: Mapping[tuple[str, str], float] = field(default_factory=dict)  # by method and route template
     rate: float | None = None  # calls a second that are let through; more get 429 with Retry-After
-    burst: int = 10
+    burst: int = _BURST
     clock: Callable[[], float] = monotonic
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)  # answered, by method and route template
     turned_away: int = 0  # by `status`, `fail_next` and `rate`
@@ -35,9 +38,11 @@ class Faults:
         self._fails += [(status, retry_after)] * times
 
     def set(self, switches: Mapping[str, Any]) -> None:
-        """Switch on what is named, all else off. ValueError for a fault that there is not."""
+        """Switch on what is named, all else off. ValueError for a fault that there is not, or a value that makes none."""
         if unknown := sorted(switches.keys() - SWITCHES):
             raise ValueError(f"no such fault: {', '.join(unknown)}; there are {', '.join(sorted(SWITCHES))}")
+        for name, value in switches.items():
+            _check(name, value)
         self.clear()
         for name, value in switches.items():
             setattr(self, name, value)
@@ -45,7 +50,7 @@ class Faults:
     def clear(self) -> None:
         """All switches off; the counters stay."""
         self.status = self.retry_after = self.rate = self._tokens = None
-        self.delay, self.latency = 0.0, {}
+        self.delay, self.latency, self.burst = 0.0, {}, _BURST
         self._fails.clear()
 
     def count(self, method: str, template: str) -> None:
@@ -77,3 +82,12 @@ class Faults:
             self._tokens -= 1
             return None
         return 429, math.ceil((1 - self._tokens) / rate)
+
+
+def _check(name: str, value: Any) -> None:
+    lowest, highest = _LOWEST[name], _HIGHEST.get(name, math.inf)
+    whole = isinstance(lowest, int)
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise ValueError(f"{name} is a {'whole ' if whole else ''}number, not {value!r}")
+    if not lowest <= value <= highest:
+        raise ValueError(f"{name} is {value}, which is no value for it")

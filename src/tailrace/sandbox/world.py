@@ -11,8 +11,9 @@ import json
 import resource as limits
 import socket
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,7 +32,8 @@ from tailrace.sandbox.kubernetes.server import ApiServer
 from tailrace.sandbox.kubernetes.status import ApiError
 from tailrace.sandbox.serve import Listener
 from tailrace.sandbox.workloads import controllers, web
-from tailrace.sandbox.workloads.kubelet import Ground, Kubelet
+from tailrace.sandbox.workloads.containers import Ground
+from tailrace.sandbox.workloads.kubelet import Kubelet
 from tailrace.sandbox.workloads.network import Network
 from tailrace.sandbox.workloads.routes import Resolver, ServiceRoutes
 from tailrace.sandbox.workloads.security import PodSecurity
@@ -61,12 +63,15 @@ class World:
         except OSError as error:
             raise Usage(f"{folder} cannot be written: {error.strerror}.", hint="name another --dir") from None
         self._ca_pem = certificate.ca_pem
+        self._open = AsyncExitStack()
         self.folder = folder
         self.options = options
-        self.cluster = Cluster(service_cidr=SERVICE_CIDR)
+        plane = options.control_plane or control.Options()
+        self._clock, self._ahead = plane.now, timedelta()
+        self.cluster = Cluster(clock=self.now, service_cidr=SERVICE_CIDR)
         self.api = ApiServer(self.cluster)
         self._listener = Listener(self.api, cert=certificate.cert, key=certificate.key)
-        self.plane = ControlPlane(options.dialect, options.control_plane)
+        self.plane = ControlPlane(options.dialect, replace(plane, now=self.now))
         self.network = Network((str(IPV4_RANGE), SERVICE_CIDR, POD_CIDR))
         self.resolve = Resolver(self.cluster, self.plane.tailnet.nodes)
         self.admin_token = self.cluster.tokens.add(ADMIN)
@@ -78,39 +83,51 @@ class World:
         """Everything up, the folder written. Raises Usage."""
         world = cls(folder, options or Options())
         _raise_file_limit()
-        await world.network.__aenter__()
-        await world.plane.accept_connections()
-        await world._listener.start()
-        await world._start_node()
-        world._write_files()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(world.network)
+            stack.push_async_callback(world.plane.stop)
+            await world.plane.accept_connections()
+            stack.push_async_callback(world.refuse_connections)
+            await world._listener.start()
+            await world._start_node(stack)
+            world._write_files()
+            world._open = stack.pop_all()
         return world
 
-    async def _start_node(self) -> None:
+    async def _start_node(self, stack: AsyncExitStack) -> None:
         cluster = self.cluster
         cluster.core.admission.append(PodSecurity(cluster.core.namespace, self._pods_in))
-        self._accounts = controllers.Accounts(cluster, self._ca_pem)
-        self._workloads: list[controllers.Workload] = [
+        routes = ServiceRoutes(cluster, self.network)
+        stack.callback(routes.close)
+        self.kubelet = Kubelet(
+            Ground(
+                cluster=cluster,
+                network=self.network,
+                nodes=self.plane.tailnet.nodes,
+                resolve=self.resolve,
+                environment={
+                    "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+                    "KUBERNETES_SERVICE_PORT": str(self._listener.port),
+                },
+                pod_cidr=POD_CIDR,
+                pace=self.options.pace,
+            )
+        )
+        stack.push_async_callback(self.kubelet.close)
+        self.api.read_log = self.kubelet.read_log
+        self.api.admin |= {
+            ("POST", "pods/*/*/crash"): lambda namespace, pod, _: self.kubelet.kill(namespace, pod),
+            ("POST", "clock"): lambda body: self.jump(float(body["seconds"])),
+        }
+        await self.kubelet.start()
+        for controller in (
+            controllers.Accounts(cluster, self._ca_pem),
             controllers.StatefulSets(cluster),
             controllers.Deployments(cluster),
             controllers.ReplicaSets(cluster),
-        ]
-        self._slices = controllers.EndpointSlices(cluster)
-        self._routes = ServiceRoutes(cluster, self.network)
-        ground = Ground(
-            cluster=cluster,
-            network=self.network,
-            nodes=self.plane.tailnet.nodes,
-            resolve=self.resolve,
-            environment={
-                "KUBERNETES_SERVICE_HOST": "127.0.0.1",
-                "KUBERNETES_SERVICE_PORT": str(self._listener.port),
-            },
-            pod_cidr=POD_CIDR,
-            pace=self.options.pace,
-        )
-        self.kubelet = Kubelet(ground)
-        self.api.read_log = self.kubelet.read_log
-        await self.kubelet.start()
+            controllers.EndpointSlices(cluster),
+        ):
+            stack.callback(controller.loop.close)
 
     def _pods_in(self, namespace: str) -> list[dict[str, Any]]:
         pods = self.cluster.store.all(("", "pods")).items()
@@ -118,16 +135,7 @@ class World:
 
     async def close(self) -> None:
         """Everything down; the files stay."""
-        self._accounts.loop.close()
-        self._slices.loop.close()
-        for workload in self._workloads:
-            workload.loop.close()
-        await self.kubelet.close()
-        self._routes.close()
-        self.api.cut_watches()
-        await self._listener.stop()
-        await self.plane.stop()
-        await self.network.__aexit__(None, None, None)
+        await self._open.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -158,6 +166,14 @@ class World:
 
     async def accept_connections(self) -> None:
         await self._listener.start()
+
+    def now(self) -> datetime:
+        """The time of the cluster and of the control plane."""
+        return self._clock() + self._ahead
+
+    def jump(self, seconds: float) -> None:
+        """Their clocks go ahead of the operator's."""
+        self._ahead += timedelta(seconds=seconds)
 
     async def dial(self, host: str, port: int) -> socket.socket:
         """A TCP connection as another device of the tailnet would open it. Raises OSError."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from tailrace.sandbox.kubernetes.cluster import Cluster
@@ -24,7 +25,7 @@ STATEFULSETS, DEPLOYMENTS = Ref("apps", "v1", "statefulsets"), Ref("apps", "v1",
 REPLICASETS = Ref("apps", "v1", "replicasets")
 SLICES = Ref("discovery.k8s.io", "v1", "endpointslices")
 ACCOUNTS, CONFIGMAPS = Ref("", "v1", "serviceaccounts"), Ref("", "v1", "configmaps")
-_FOREGROUND = Removal(propagation="Background")
+_REMOVAL = Removal(propagation="Background")
 
 
 def kind_of(ref: Ref) -> tuple[str, str]:
@@ -61,25 +62,26 @@ class Workload(abc.ABC):
 
     def create(self, owner: Doc, parts: tuple[Doc, ...]) -> None:
         """Create what the step asks for. A refusal is told on the owner, and tried again later."""
-        namespace = owner["metadata"]["namespace"]
         for part in parts:
             try:
-                self.cluster.create(self.below, part, namespace=namespace, call=self.call)
+                self.cluster.create(
+                    self.below, part, namespace=owner["metadata"]["namespace"], call=self.call
+                )
             except ApiError as error:
                 if error.reason == "AlreadyExists":
                     continue
-                kind = part["kind"]
-                name = part["metadata"].get("name") or part["metadata"].get("generateName", "")
-                message = f"create {kind} {name} in {self.kind} {owner['metadata']['name']} failed error: {error.message}"
-                events.record(self.cluster, owner, self.component, "FailedCreate", message, warning=True)
+                reason, message = self.tell_refusal(owner, part, error.message)
+                events.record(self.cluster, owner, self.component, reason, message, warning=True)
                 raise
+
+    def tell_refusal(self, owner: Doc, part: Doc, why: str) -> tuple[str, str]:
+        """Reason and message of the event for a part that cannot be created."""
+        return "FailedCreate", f"Error creating: {why}"
 
     def delete(self, namespace: str, names: tuple[str, ...]) -> None:
         for name in names:
             with contextlib.suppress(ApiError):
-                self.cluster.delete(
-                    self.below, name, namespace=namespace, removal=_FOREGROUND, call=self.call
-                )
+                self.cluster.delete(self.below, name, namespace=namespace, removal=_REMOVAL, call=self.call)
 
     def show(self, doc: Doc, status: Any) -> None:
         """Write a status that differs."""
@@ -110,6 +112,10 @@ class StatefulSets(Workload):
         self.delete(key[0], step.delete)
         self.create(doc, step.create)
 
+    def tell_refusal(self, owner: Doc, part: Doc, why: str) -> tuple[str, str]:
+        subject = f"Create Pod {part['metadata']['name']} in StatefulSet {owner['metadata']['name']}"
+        return "FailedCreate", f"{subject} failed error: {why}"
+
 
 class ReplicaSets(Workload):
     def __init__(self, cluster: Cluster) -> None:
@@ -120,9 +126,14 @@ class ReplicaSets(Workload):
         if doc is None:
             return
         step = replicas.decide_replicaset(doc, self.parts.owned_by(doc["metadata"]["uid"]))
-        self.show(doc, step.status)
         self.delete(key[0], step.delete)
-        self.create(doc, step.create)
+        try:
+            self.create(doc, step.create)
+        except ApiError as error:
+            now, before = self.cluster.core.now(), doc.get("status") or {}
+            self.show(doc, replicas.add_failure(step.status, before, error.message, now))
+            raise
+        self.show(doc, step.status)
 
 
 class Deployments(Workload):
@@ -136,12 +147,41 @@ class Deployments(Workload):
         parts = self.parts.owned_by(doc["metadata"]["uid"])
         step = replicas.decide_deployment(doc, parts, self.cluster.core.now())
         for name, size in step.scale.items():
-            replicaset = self.parts.get((key[0], name))
-            if replicaset is not None:
-                scaled = replicaset | {"spec": replicaset["spec"] | {"replicas": size}}
-                self.cluster.update(REPLICASETS, name, scaled, namespace=key[0], call=self.call)
+            self._change(key[0], name, lambda old, size=size: {"spec": old["spec"] | {"replicas": size}})  # type: ignore[misc]
+        for name, revision in step.revise.items():
+            self._change(key[0], name, lambda old, revision=revision: _revised(old, revision))  # type: ignore[misc]
+        self.delete(key[0], step.delete)
         self.create(doc, step.create)
+        self._show_revision(key, step.revision)
         self.show(doc, step.status)
+
+    def _change(self, namespace: str, name: str, change: Callable[[Doc], Doc]) -> None:
+        if (old := self.parts.get((namespace, name))) is not None:
+            self.cluster.update(REPLICASETS, name, old | change(old), namespace=namespace, call=self.call)
+
+    def _show_revision(self, key: Key, revision: int) -> None:
+        """What `kubectl rollout history` counts, on the Deployment too."""
+        doc = self.objects.get(key)
+        if (
+            revision
+            and doc
+            and (doc["metadata"].get("annotations") or {}).get(replicas.REVISION) != str(revision)
+        ):
+            self.cluster.update(
+                DEPLOYMENTS, key[1], doc | _revised(doc, revision), namespace=key[0], call=self.call
+            )
+
+    def tell_refusal(self, owner: Doc, part: Doc, why: str) -> tuple[str, str]:
+        return (
+            "ReplicaSetCreateError",
+            f'Failed to create new replica set "{part["metadata"]["name"]}": {why}',
+        )
+
+
+def _revised(doc: Doc, revision: int) -> Doc:
+    metadata = doc["metadata"]
+    annotations = (metadata.get("annotations") or {}) | {replicas.REVISION: str(revision)}
+    return {"metadata": metadata | {"annotations": annotations}}
 
 
 class EndpointSlices:

@@ -42,9 +42,9 @@ class View:
 
     def _learn(self, change: Change) -> None:
         if change.old is not None:
-            self._by_owner.get(owner_uid(change.old.doc), {}).pop(change.key, None)
+            _take(self._by_owner, owner_uid(change.old.doc), change.key)
         if change.type == "DELETED":
-            self._by_namespace.get(change.key[0], {}).pop(change.key, None)
+            _take(self._by_namespace, change.key[0], change.key)
         else:
             self._put(change.key, change.new.doc)
 
@@ -54,6 +54,14 @@ class View:
             self._by_owner.setdefault(uid, {})[key] = doc
 
 
+def _take(index: dict[str, dict[Key, Doc]], part: str, key: Key) -> None:
+    """Out of an index, together with a part that holds nothing more."""
+    found = index.get(part, {})
+    found.pop(key, None)
+    if not found:
+        index.pop(part, None)
+
+
 def owner_uid(doc: Doc) -> str:
     """The uid of the controller that made an object; empty for none."""
     owners = doc["metadata"].get("ownerReferences") or ()
@@ -61,7 +69,10 @@ def owner_uid(doc: Doc) -> str:
 
 
 class Loop[K]:
-    """Calls `handle` for each key that was added, once however often that was; a refused one again after a while."""
+    """Calls `handle` for each key that was added, once however often that was; a failed one again after a while.
+
+    A handler that breaks is a fault of the sandbox: it is logged, and holds up neither other keys nor the world.
+    """
 
     def __init__(self, name: str, handle: Callable[[K], None]) -> None:
         self._name = name
@@ -105,11 +116,17 @@ class Loop[K]:
             try:
                 self._handle(key)
             except ApiError as error:
-                attempt = self._failures.get(key, 0)
-                self._failures[key] = attempt + 1
                 log.debug("refused, trying again", loop=self._name, key=str(key), error=error.message)
-                self.add_later(key, _RETRY[min(attempt, len(_RETRY) - 1)])
+                self._retry(key)
+            except Exception:
+                log.exception("failed, trying again", loop=self._name, key=str(key))
+                self._retry(key)
             else:
                 self._failures.pop(key, None)
         if self._keys and not self._closed:
             self._turn = asyncio.get_running_loop().call_soon(self._run)
+
+    def _retry(self, key: K) -> None:
+        attempt = self._failures.get(key, 0)
+        self._failures[key] = attempt + 1
+        self.add_later(key, _RETRY[min(attempt, len(_RETRY) - 1)])

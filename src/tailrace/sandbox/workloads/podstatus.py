@@ -24,6 +24,10 @@ class ContainerState:
     over: bool = False  # it will not be started again
     log: list[str] = field(default_factory=list, repr=False)
 
+    @property
+    def is_ready(self) -> bool:
+        return self.ready and bool(self.started_at) and not self.over
+
     def document(self) -> dict[str, Any]:
         if self.over and self.ended:
             state: dict[str, Any] = {"terminated": self.ended}
@@ -32,54 +36,86 @@ class ContainerState:
         else:
             reason, message = self.waiting
             state = {"waiting": {"reason": reason} | ({"message": message} if message else {})}
-        running = bool(self.started_at) and not self.over
         return {
             "name": self.name,
             "state": state,
             "lastState": {"terminated": self.ended} if self.ended and not self.over else {},
-            "ready": self.ready and running,
+            "ready": self.is_ready,
             "restartCount": self.restarts,
             "image": self.image,
             "imageID": "",
-            "started": running,
+            "started": bool(self.started_at) and not self.over,
         }
 
 
-def build(pod: Doc, ip: str, host_ip: str, states: Sequence[ContainerState], now: str) -> dict[str, Any]:
-    """The whole status. `states` are those of the main containers; the ones before have done their work."""
-    before = pod.get("status") or {}
-    mounted = all(state.waiting[0] != "ContainerCreating" or state.started_at for state in states)
-    unready = [state.name for state in states if not (state.ready and state.started_at)]
-    text = f"containers with unready status: [{' '.join(unready)}]"
-    over = [state.ended for state in states if state.over and state.ended]
-    failed = any(ended["exitCode"] for ended in over)
-    phase = "Running" if any(state.started_at or state.ended for state in states) else "Pending"
-    if len(over) == len(states):
-        phase = "Failed" if failed else "Succeeded"
-    ready = not unready
-    why = "" if ready else "PodCompleted" if phase == "Succeeded" else "ContainersNotReady"
-    rows = [
-        ("PodReadyToStartContainers", mounted, "", ""),
-        ("Initialized", mounted, "", ""),
-        ("Ready", ready, why, "" if ready else text),
-        ("ContainersReady", ready, why, "" if ready else text),
-        ("PodScheduled", True, "", ""),
-    ]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a pod runs, and how far it is."""
+
+    ip: str
+    host_ip: str
+    mounted: bool  # its volumes are there, so that its containers can start
+
+
+def build(pod: Doc, place: Place, states: Sequence[ContainerState], now: str) -> dict[str, Any]:
+    """The whole status. `states` are those of the containers that run on; the ones before have done their work."""
+    before, spec = pod.get("status") or {}, pod["spec"]
+    of = {state.name: state for state in states}
+    main = [of[container["name"]] for container in spec["containers"]]
+    phase = find_phase(main, spec.get("restartPolicy", "Always"))
+    initial = [c["name"] for c in spec.get("initContainers") or ()]
     status: dict[str, Any] = {
         "observedGeneration": pod["metadata"].get("generation", 1),
         "phase": phase,
-        "conditions": conditions(before.get("conditions") or (), rows, now),
-        "hostIP": host_ip,
-        "hostIPs": [{"ip": host_ip}],
+        "conditions": conditions(before.get("conditions") or (), _rows(phase, main, initial, place), now),
+        "hostIP": place.host_ip,
+        "hostIPs": [{"ip": place.host_ip}],
         "startTime": before.get("startTime") or now,
-        "containerStatuses": [state.document() for state in sorted(states, key=lambda s: s.name)],
+        "containerStatuses": [state.document() for state in sorted(main, key=lambda s: s.name)],
         "qosClass": before.get("qosClass", "BestEffort"),
     }
-    if mounted:
-        status |= {"podIP": ip, "podIPs": [{"ip": ip}]}
-    if initial := pod["spec"].get("initContainers"):
-        status["initContainerStatuses"] = [_initial(container, mounted, now) for container in initial]
+    if place.mounted:
+        status |= {"podIP": place.ip, "podIPs": [{"ip": place.ip}]}
+    if initial:
+        known = {s["name"]: s for s in before.get("initContainerStatuses") or ()}
+        status["initContainerStatuses"] = [
+            of[c["name"]].document() if c["name"] in of else _initial(c, known.get(c["name"]), place, now)
+            for c in spec["initContainers"]
+        ]
     return status
+
+
+def find_phase(states: Sequence[ContainerState], policy: str) -> str:
+    """The rules of `getPhase` in `pkg/kubelet/kubelet_pods.go`."""
+    if any(not state.started_at and not state.ended for state in states):
+        return "Pending"
+    if any(state.started_at and not state.over for state in states) or policy == "Always":
+        return "Running"
+    if all(state.ended is not None and not state.ended["exitCode"] for state in states):
+        return "Succeeded"
+    return "Failed" if policy == "Never" else "Running"
+
+
+def _rows(
+    phase: str, states: Sequence[ContainerState], initial: Sequence[str], place: Place
+) -> list[tuple[str, bool, str, str]]:
+    """(type, on, reason, message) of each condition."""
+    unready = [state.name for state in states if not state.is_ready]
+    why, text = "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]"
+    if phase in ("Succeeded", "Failed"):
+        why, text = ("PodCompleted" if phase == "Succeeded" else "PodFailed"), ""
+    unready_row = (False, why, text) if unready else (True, "", "")
+    initialized = (True, "PodCompleted" if phase == "Succeeded" else "", "")
+    if initial and not place.mounted:
+        waiting = f"containers with incomplete status: [{' '.join(initial)}]"
+        initialized = (False, "ContainersNotInitialized", waiting)
+    return [
+        ("PodReadyToStartContainers", place.mounted and phase not in ("Succeeded", "Failed"), "", ""),
+        ("Initialized", *initialized),
+        ("Ready", *unready_row),
+        ("ContainersReady", *unready_row),
+        ("PodScheduled", True, "", ""),
+    ]
 
 
 def conditions(
@@ -102,13 +138,16 @@ def conditions(
     return made
 
 
-def _initial(container: Doc, done: bool, now: str) -> dict[str, Any]:
+def _initial(container: Doc, before: Doc | None, place: Place, now: str) -> dict[str, Any]:
+    """A container that runs before the others; what it does is not simulated, it ends well at once."""
+    if before and before["ready"]:
+        return dict(before)
     ended = {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}
     return {
         "name": container["name"],
-        "state": {"terminated": ended} if done else {"waiting": {"reason": "PodInitializing"}},
+        "state": {"terminated": ended} if place.mounted else {"waiting": {"reason": "PodInitializing"}},
         "lastState": {},
-        "ready": done,
+        "ready": place.mounted,
         "restartCount": 0,
         "image": container.get("image", ""),
         "imageID": "",
