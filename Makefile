@@ -34,12 +34,12 @@ format: setup ## format the code and mend what can be mended
 gen: setup ## generate the reference pages
 	@$(VENV)/bin/python tools/gen.py
 
-# Only a KUBECONFIG that is named on make's command line counts, never the environment's: it is written to.
-REAL_SERVER = $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig "$(KUBECONFIG)")
 .PHONY: docs
 docs: setup ## build the documentation's site into build/site; a broken link fails
 	@$(VENV)/bin/zensical build --clean --strict
 
+# Only a KUBECONFIG that is named on make's command line counts, never the environment's: it is written to.
+REAL_SERVER = $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig "$(KUBECONFIG)")
 .PHONY: bench
 bench: setup ## measure 500 Services on a sandbox, or SERVICES="50 200", CONTROL_PLANE=headscale-0.29, KUBECONFIG=FILE
 	@$(VENV)/bin/python -m bench.services --services $(or $(SERVICES),500) \
