@@ -7,6 +7,7 @@ manager's (`runtime.manager`), what there is to run is `kinds`' table of content
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from pathlib import Path
 import structlog
 
 from tailrace import settings as configuration
-from tailrace.errors import Usage
+from tailrace.api import names
+from tailrace.errors import TailraceError, Usage
 from tailrace.kinds.orphan.controller import Orphans
 from tailrace.kinds.service import admission, controller, inputs, request, watched
+from tailrace.kube import resources
 from tailrace.kube.client import Kube
 from tailrace.observe import logs, metrics
 from tailrace.plan import ops
@@ -28,11 +31,15 @@ from tailrace.runtime.events import Notice, Recorder
 from tailrace.runtime.leader import Elector
 from tailrace.runtime.manager import Manager
 from tailrace.settings import Settings
-from tailrace.tailnet import connect, credentials, devices
+from tailrace.tailnet import connect, credentials, devices, tailscale
 from tailrace.tailnet.port import ControlPlane
 from tailrace.wire import http
 
 log = structlog.get_logger(__name__)
+
+CA = "ca.crt"
+LEASE = "tailrace"
+_TRY_AGAIN = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +79,11 @@ def open_edges(settings: Settings, *, kubeconfig: Path | None = None, context: s
     plane = open_plane(settings)
     cluster = Kube.connect(kubeconfig=kubeconfig, context=context, observer=metrics.observe_kube_request)
     return Edges(cluster=cluster, plane=plane)
+
+
+def find_login_server(settings: Settings) -> str:
+    """Where proxies log in, without asking anybody."""
+    return settings.login_server or tailscale.LOGIN_SERVER
 
 
 def build_install(settings: Settings, login_server: str) -> inputs.Install:
@@ -152,14 +164,33 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     manager.add_task("devices", listing.run)
     manager.add_task("recovery", services.wake_on_recovery)
     manager.add_task("events", recorder.run)
+    manager.add_task("settings", lambda: publish_settings(settings, install, edges.cluster), leader_only=True)
     manager.add_task("heartbeat", health.beat)
     manager.add_task("http", lambda: healths.serve(health, healths.listen(host, port)))
     return manager
 
 
+async def publish_settings(settings: Settings, install: inputs.Install, cluster: Kube) -> None:
+    """Say in the cluster with which settings we run, so that `tailrace explain` need not guess; no secret is among
+    them. Failing to is no harm and tried again."""
+    known = dataclasses.replace(settings, namespace=install.namespace, cluster_domain=install.cluster_domain)
+    record = {
+        "metadata": {"name": names.SETTINGS, "namespace": install.namespace},
+        "data": configuration.dump(known) | ({CA: install.image.ca_pem} if install.image.ca_pem else {}),
+    }
+    while True:
+        try:
+            await cluster.apply(resources.CONFIG_MAPS, record, manager=names.FIELD_MANAGER)
+        except TailraceError as error:
+            log.warning("the settings could not be written down", error=str(error))
+            await asyncio.sleep(_TRY_AGAIN)
+        else:
+            return
+
+
 def build_elector(settings: Settings, cluster: Kube, namespace: str) -> Elector | None:
     identity = settings.pod_name or f"{os.uname().nodename}-{os.getpid()}"
-    elector = Elector(cluster, namespace=namespace, name="tailrace", identity=identity)
+    elector = Elector(cluster, namespace=namespace, name=LEASE, identity=identity)
     return elector if settings.leader_election else None
 
 

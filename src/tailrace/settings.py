@@ -19,6 +19,17 @@ from tailrace.errors import Usage
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 TAG = re.compile(r"tag:[a-zA-Z][a-zA-Z0-9-]*")
+LOCAL = frozenset(
+    {
+        "CLIENT_ID",
+        "CLIENT_ID_FILE",
+        "CLIENT_SECRET_FILE",
+        "TAILRACE_API_KEY_FILE",
+        "TAILRACE_CA_BUNDLE",
+        "POD_NAME",
+    }
+)
+"""Variables that mean something to one process alone: its files, its credentials, its pod."""
 
 
 class Mode(enum.StrEnum):
@@ -233,6 +244,26 @@ def load(environ: Mapping[str, str]) -> Settings:
         except ValueError as error:
             raise Usage(f'{env}="{text}" {error}.', hint=f"{env}: {field.metadata['doc']}") from None
     return Settings(**values)
+
+
+def dump(settings: Settings) -> dict[str, str]:
+    """The environment that `load` would read these settings from, without what is local to a process."""
+    fields = (f for f in dataclasses.fields(Settings) if f.metadata["env"] not in LOCAL)
+    return {f.metadata["env"]: format_value(getattr(settings, f.name)) for f in fields}
+
+
+def format_value(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case timedelta():
+            return f"{int(value.total_seconds())}s"
+        case (str(host), int(port)):
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        case tuple():
+            return ",".join(value)
+        case _:
+            return str(value)
 
 
 def replace_namespace(settings: Settings, namespace: str) -> Settings:

@@ -67,6 +67,9 @@ SERVICE_NAME = "kubernetes.io/service-name"
 ORPHANS = "tailrace-orphans"
 """Name of the ConfigMap in the operator's namespace that remembers devices which could not be deleted in time."""
 
+SETTINGS = "tailrace-settings"
+"""Name of the ConfigMap in the operator's namespace that says with which settings it runs; nothing secret is in it."""
+
 FIELD_MANAGER = "tailrace"
 """Field manager of everything that Tailrace applies."""
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from tailrace import errors, settings
+from tailrace import app, errors, settings
 from tailrace.api import kube, names
 from tailrace.kinds.service import request
 from tailrace.kube import resources
@@ -82,17 +82,65 @@ async def get_service(cluster: Kube, namespace: str, name: str) -> kube.Service:
         raise errors.Usage(f"There is no Service {namespace}/{name}.", hint=hint) from None
 
 
-async def find_operator_namespace(cluster: Kube) -> str:
-    """Where the proxies live: the setting, else where objects of ours are, else `tailscale`."""
-    if chosen := os.environ.get("OPERATOR_NAMESPACE"):
-        return chosen
-    found = await cluster.list(resources.STATEFUL_SETS, labels=f"{names.MANAGED}=true")
-    return found[0].metadata.namespace if found else "tailscale"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operator:
+    """What can be known of the operator from outside: where it lives and which settings it has."""
+
+    settings: settings.Settings  # with a namespace
+    source: str  # where the settings come from, in words
+    ca_pem: str | None  # the control plane's private CA, when the operator wrote it down
+
+    @property
+    def namespace(self) -> str:
+        return self.settings.namespace
+
+    @property
+    def defaults(self) -> request.Defaults:
+        return request.Defaults(
+            tags=self.settings.proxy_tags,
+            mode=self.settings.proxy_mode,
+            load_balancer=self.settings.default_load_balancer,
+        )
 
 
-def read_defaults() -> request.Defaults:
-    """What the operator's settings say, as far as this environment knows them."""
-    loaded = settings.load(os.environ)
-    return request.Defaults(
-        tags=loaded.proxy_tags, mode=loaded.proxy_mode, load_balancer=loaded.default_load_balancer
+async def find_operator(cluster: Kube) -> Operator:
+    """The operator's own settings where it wrote them down, else this shell's environment and the defaults.
+
+    What only this process can know (credentials, files) comes from the environment in both cases.
+    """
+    chosen, why = os.environ.get("OPERATOR_NAMESPACE", ""), "no operator has written down its own"
+    try:
+        record = await find_record(cluster, chosen)
+    except errors.Denied:
+        record, why = None, "you may not read the operator's own"
+    if record is None:
+        loaded = settings.load(os.environ)
+        namespace = chosen or await guess_namespace(cluster)
+        return Operator(
+            settings=settings.replace_namespace(loaded, namespace),
+            source=f"assumed from this shell's environment and the defaults: {why}",
+            ca_pem=None,
+        )
+    local = {key: value for key, value in os.environ.items() if key in settings.LOCAL}
+    return Operator(
+        settings=settings.load(record.data | local),
+        source=f"the operator's own (ConfigMap {record.metadata.namespace}/{names.SETTINGS})",
+        ca_pem=record.data.get(app.CA, ""),
     )
+
+
+async def find_record(cluster: Kube, namespace: str) -> kube.ConfigMap | None:
+    """The ConfigMap in which the operator writes down its settings, of any namespace when none is named."""
+    found = await cluster.list(
+        resources.CONFIG_MAPS, namespace or None, fields=f"metadata.name={names.SETTINGS}"
+    )
+    return found[0] if found else None
+
+
+async def guess_namespace(cluster: Kube) -> str:
+    """Where objects of ours are, else the usual one."""
+    try:
+        found = await cluster.list(resources.STATEFUL_SETS, labels=f"{names.MANAGED}=true")
+    except errors.Denied:
+        found = []
+    return found[0].metadata.namespace if found else "tailscale"

@@ -1,25 +1,24 @@
-"""`tailrace explain`: what the operator sees of a Service, what it decides, and what it would do now."""
+"""`tailrace explain`: what the operator sees of a Service, what it decided, and what it would do now."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from tailrace import app, errors, settings
-from tailrace.api import kube, names
+from tailrace import app, settings
+from tailrace.api import kube
+from tailrace.api.conditions import ConditionType
 from tailrace.cli import cluster as clusters
 from tailrace.cli.exits import Exit
-from tailrace.kinds.service import admission, decide, inputs, request
-from tailrace.kube import resources
-from tailrace.kube.client import Kube
+from tailrace.cli.look import Look, look
+from tailrace.kinds.service import decide, request
 from tailrace.plan import words
 from tailrace.proxy import names as proxy_names
-from tailrace.proxy import secret
 from tailrace.tailnet import port
+
+TITLE_WIDTH = 21
 
 
 async def explain(
@@ -28,123 +27,90 @@ async def explain(
     *,
     cluster: clusters.Target | None = None,
 ) -> int:
-    """Say what the operator sees, decided and would do now. Needs the operator's environment for its settings and
-    credentials; without credentials the control plane's part is left out, and said so."""
+    """Say what the operator sees, decided and would do now.
+
+    Nothing is changed. The operator's settings are those that it wrote down in the cluster. The control plane is asked
+    too when this shell has credentials for it (the operator's variables, such as TAILRACE_API_KEY_FILE).
+
+    Example: `tailrace explain service/default/web`
+    """
     async with clusters.connect(cluster) as found:
         namespace, service_name = clusters.parse_name(name, found.namespace)
         service = await clusters.get_service(found, namespace, service_name)
-        loaded = settings.load(os.environ)
-        home = await clusters.find_operator_namespace(found)
-        plane = open_plane(loaded)
+        operator = await clusters.find_operator(found)
+        plane = open_plane(operator.settings)
         try:
-            world = await gather(found, plane, settings.replace_namespace(loaded, home), service)
+            seen = await look(found, plane, operator, service)
         finally:
             if plane is not None:
                 await plane.close()
-    print_seen(world, service)
-    for line in words.describe(decide.decide(world)):
-        print(f"  {line}")
+        where = clusters.describe(found)
+    print(f"service/{namespace}/{service_name} in {where}")
+    print_rows(
+        "operator",
+        (("namespace", operator.namespace), ("running", seen.running), ("settings", operator.source)),
+    )
+    print_rows("sees", describe_seen(seen))
+    print_rows("decided", describe_conditions(service))
+    print_plan(seen)
     return Exit.OK
 
 
 def open_plane(loaded: settings.Settings) -> port.ControlPlane | None:
-    try:
-        return app.open_plane(loaded)
-    except errors.Usage:
+    """The control plane, when this shell has credentials for it."""
+    if not (loaded.client_id or loaded.client_id_file or loaded.client_secret_file or loaded.api_key_file):
         return None
+    return app.open_plane(loaded)
 
 
-async def gather(
-    cluster: Kube, plane: port.ControlPlane | None, loaded: settings.Settings, service: kube.Service
-) -> inputs.Inputs:
-    """The same world that the controller would gather, read once instead of watched."""
-    install = app.build_install(loaded, plane.login_server if plane else loaded.login_server)
-    meta, home = service.metadata, loaded.namespace
-    labels = ",".join(
-        f"{k}={v}" for k, v in proxy_names.build_labels("svc", meta.namespace, meta.name).items()
-    )
-    secrets, sets, accounts, roles, bindings = await asyncio.gather(
-        cluster.list(resources.SECRETS, home, labels=labels),
-        cluster.list(resources.STATEFUL_SETS, home, labels=labels),
-        cluster.list(resources.SERVICE_ACCOUNTS, home, labels=labels),
-        cluster.list(resources.ROLES, home, labels=labels),
-        cluster.list(resources.ROLE_BINDINGS, home, labels=labels),
-    )
-    behind = f"{names.SERVICE_NAME}={meta.name}"
-    pods, slices, services, namespace = await asyncio.gather(
-        cluster.list(resources.PODS, home, labels=labels),
-        cluster.list(resources.ENDPOINT_SLICES, meta.namespace, labels=behind),
-        cluster.list(resources.SERVICES),
-        cluster.get(resources.NAMESPACES, home),
-    )
-    hostname = request.read_hostname(service).lower()
-    rivals = tuple(
-        s
-        for s in services
-        if s.metadata.uid != meta.uid
-        and request.is_exposed(s, install.defaults)
-        and request.read_hostname(s).lower() == hostname
-    )
-    state = secret.read(secrets[0]) if secrets else None
-    return inputs.Inputs(
-        namespace=meta.namespace,
-        name=meta.name,
-        install=install,
-        service=service,
-        children=inputs.Children(
-            service_account=accounts[0] if accounts else None,
-            role=roles[0] if roles else None,
-            role_binding=bindings[0] if bindings else None,
-            state=state,
-            statefulset=sets[0] if sets else None,
-            pod=pods[0] if pods else None,
-        ),
-        tailnet=await ask_tailnet(plane, state, hostname),
-        admission=await admission.Prober(cluster, home, install.image).ask(namespace.metadata.labels),
-        rivals=rivals,
-        slices=tuple(slices),
-        now=datetime.now(UTC),
-    )
-
-
-async def ask_tailnet(
-    plane: port.ControlPlane | None, state: secret.State | None, hostname: str
-) -> inputs.Tailnet:
-    if plane is None:
-        return inputs.Tailnet(known=False, problem="no credentials for the control plane in this environment")
-    try:
-        devices = await plane.list_devices()
-    except errors.TailraceError as error:
-        return inputs.Tailnet(known=False, problem=str(error), denied=isinstance(error, errors.Denied))
-    own = state.device_id if state else ""
-    device = next((d for d in devices if d.id == own), None)
-    return inputs.Tailnet(
-        known=True,
-        device=device,
-        gone=bool(own) and device is None,
-        namesakes=tuple(d for d in devices if d.id != own and d.name.lower() == hostname),
-        can_rename=plane.has(port.Capability.RENAME),
-        can_tag=plane.has(port.Capability.SET_TAGS),
-    )
-
-
-def print_seen(world: inputs.Inputs, service: kube.Service) -> None:
-    wish = request.read_request(service, world.install.defaults)
-    state, tailnet = world.children.state, world.tailnet
+def describe_seen(seen: Look) -> Iterable[tuple[str, str]]:
+    world = seen.inputs
+    wish = request.read_request(seen.service, world.install.defaults)
+    state, workload = world.children.state, world.children.statefulset
     ready = sum(1 for s in world.slices for e in s.endpoints or () if e.conditions.ready is not False)
-    rows = (
-        ("exposed", "yes" if wish.exposed else "no"),
-        ("hostname", wish.hostname),
-        ("tags", ", ".join(wish.tags)),
-        ("mode asked for", str(wish.mode)),
-        ("proxy", proxy_names.build_child_name("svc", world.namespace, world.name)),
-        ("device", state.device_id if state and state.device_id else "none yet"),
-        ("control plane", tailnet.problem or ("sees it" if tailnet.device else "does not list it")),
-        ("ready endpoints", str(ready)),
+    yield "exposed", "yes" if wish.exposed else "no"
+    if wish.exposed:
+        yield "hostname", wish.hostname
+        yield "tags", ", ".join(wish.tags)
+        yield "mode asked for", str(wish.mode)
+    yield (
+        "proxy",
+        f"{world.install.namespace}/{proxy_names.build_child_name('svc', world.namespace, world.name)}"
+        if workload
+        else "none",
     )
-    print(f"service/{world.namespace}/{world.name}")
-    for title, value in rows:
-        print(f"  {title + ':':<18}{value}")
+    yield "device", f"{state.device_id} {state.fqdn}".strip() if state and state.device_id else "none"
+    yield "control plane", seen.control_plane
+    yield "ready endpoints", str(ready)
     for sentence in (*wish.violations, *wish.later, *wish.unknown):
-        print(f"  ! {sentence}")
-    print("would do now:")
+        yield "wrong", sentence
+    for sentence in seen.unseen:
+        yield "not seen", sentence
+
+
+def describe_conditions(service: kube.Service) -> Iterable[tuple[str, str]]:
+    """What the operator wrote last, Ready first."""
+    ours = [kind for kind in ConditionType if kind is not ConditionType.READY]
+    found = [kube.find_condition(service.status.conditions, kind) for kind in (ConditionType.READY, *ours)]
+    for condition in found:
+        if condition is not None:
+            yield condition.type, f"{condition.status}, {condition.reason}: {condition.message}"
+    if not any(found):
+        yield "nothing", "no operator has said anything about it"
+
+
+def print_plan(seen: Look) -> None:
+    """The plan in words, and what it waits for."""
+    plan = decide.decide(seen.inputs)
+    blind = "" if seen.inputs.tailnet.known else " (as far as can be told without the control plane)"
+    print(f"would do now{blind}")
+    for line in words.describe(plan):
+        print(f"  {line}")
+    if plan.result.waiting_on:
+        print(f"then waits for {plan.result.waiting_on}")
+
+
+def print_rows(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    print(title)
+    for key, value in rows:
+        print(f"  {key + ':':<{TITLE_WIDTH}}{value}")

@@ -16,7 +16,7 @@ import tailrace
 from tailrace import app as operator
 from tailrace import errors, settings
 from tailrace.cli import cluster as clusters
-from tailrace.cli import explain, expose, files, output, render, status
+from tailrace.cli import explain, expose, files, lint, output, render, status
 from tailrace.cli.exits import Exit
 
 cli = App(
@@ -30,7 +30,11 @@ cli.command(status.status)
 cli.command(expose.expose)
 cli.command(expose.unexpose)
 cli.command(explain.explain)
-cli.command("tailrace.cli.sandbox:sandbox")  # loaded when it is asked for: a cluster is much to import
+cli.command(lint.lint)
+cli.command(
+    "tailrace.cli.sandbox:sandbox",  # loaded when it is asked for: a cluster is much to import
+    help="Run a cluster in this process: Kubernetes API, control plane, proxies, and the operator.",
+)
 
 
 @cli.command
@@ -54,7 +58,8 @@ def render_command(
     """Print what `run` would apply for these manifests, without a cluster."""
     loaded = settings.load(os.environ)
     install = operator.build_install(
-        settings.replace_namespace(loaded, loaded.namespace or "tailscale"), loaded.login_server
+        settings.replace_namespace(loaded, loaded.namespace or "tailscale"),
+        operator.find_login_server(loaded),
     )
     found = render.render(files.read_documents(file), install, datetime.now(UTC))
     for note in found.notes:
