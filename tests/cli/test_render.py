@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,11 @@ def test_a_mistake_is_told_and_renders_nothing(capsys: pytest.CaptureFixture[str
     found, notes = render(EXAMPLES / "mistakes", capsys)
     assert found == []
     assert 'for example "wiki-example-com"' in notes
+
+
+def test_a_hyphen_means_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO((EXAMPLES / "five-clusters" / "media.yaml").read_text()))
+    assert run_command(["render", "-f", "-"]) == Exit.OK
+    assert "kind: StatefulSet" in capsys.readouterr().out

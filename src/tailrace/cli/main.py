@@ -51,7 +51,10 @@ def render_command(
     file: Annotated[
         list[Path],
         Parameter(
-            name=["--file", "-f"], negative="", help="Manifests: file, folder, or - for standard input."
+            name=["--file", "-f"],
+            negative="",
+            allow_leading_hyphen=True,
+            help="Manifests: file, folder, or - for standard input.",
         ),
     ],
 ) -> int:

@@ -44,7 +44,12 @@ async def sandbox(
     *,
     file: Annotated[
         list[Path] | None,
-        Parameter(name=["--file", "-f"], negative="", help="Manifests to apply: file, folder, or -."),
+        Parameter(
+            name=["--file", "-f"],
+            negative="",
+            allow_leading_hyphen=True,
+            help="Manifests to apply: file, folder, or -.",
+        ),
     ] = None,
     folder: Annotated[
         Path | None,
