@@ -31,8 +31,12 @@ format: setup ## format the code and mend what can be mended
 	@$(VENV)/bin/ruff check --fix .; $(VENV)/bin/ruff format .
 
 .PHONY: gen
-gen: setup ## generate the reference pages
+gen: setup ## generate the reference pages and the chart's values
 	@$(VENV)/bin/python tools/gen.py
+
+.PHONY: manifests
+manifests: setup ## render the chart into deploy/manifests (needs helm: make rig)
+	@$(VENV)/bin/python tools/manifests.py
 
 .PHONY: docs
 docs: setup ## build the documentation's site into build/site; a broken link fails
