@@ -24,7 +24,7 @@ from tailrace.kube.resource import PAGE, Page, Resource
 from tailrace.kube.status import Silent, Status, build_error, decode_status
 from tailrace.wire.redact import redact
 
-CALLS_AT_ONCE = 32
+CALLS_AT_ONCE = 16
 """Requests under way together; watches are not counted. More would only wait inside the API server."""
 
 TIMEOUT = httpx2.Timeout(30, connect=10, pool=None)

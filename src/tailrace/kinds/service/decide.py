@@ -109,7 +109,9 @@ def decide_proxy(w: World) -> ops.Plan:
     return ops.Plan(
         stages=ops.stages(
             [decide_finalizer(w), *naming.decide_dead_devices(w)],
-            [*decide_rbac(w, proxy), *decide_secret(w, proxy)],
+            decide_rbac(w, proxy),
+            # The binding comes after its Role: the API server reads what it would grant, and refuses it if nothing is there.
+            [decide_binding(w, proxy), *decide_secret(w, proxy)],
             [decide_statefulset(w, proxy), decide_touch(w)],
             [*decide_device(w)],
             [
@@ -236,12 +238,13 @@ def decide_finalizer(w: World) -> ops.Op | None:
 
 def decide_rbac(w: World, proxy: spec.ProxySpec) -> list[ops.Op | None]:
     children = w.inputs.children
-    account, role, binding = rbac.build_rbac(proxy)
-    return [
-        diff.decide_apply(account, children.service_account),
-        diff.decide_apply(role, children.role),
-        diff.decide_apply(binding, children.role_binding),
-    ]
+    account, role, _ = rbac.build_rbac(proxy)
+    return [diff.decide_apply(account, children.service_account), diff.decide_apply(role, children.role)]
+
+
+def decide_binding(w: World, proxy: spec.ProxySpec) -> ops.Op | None:
+    *_, binding = rbac.build_rbac(proxy)
+    return diff.decide_apply(binding, w.inputs.children.role_binding)
 
 
 def decide_secret(w: World, proxy: spec.ProxySpec) -> list[ops.Op | None]:
