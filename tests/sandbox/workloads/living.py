@@ -139,8 +139,8 @@ def ready(world: World, name: str) -> bool:
 
 def reason(world: World, name: str, container: int = 0) -> str:
     """Why a container waits or has ended."""
-    said = state(world, name, container).get("state") or {}
-    return str(next(iter(said.values()), {}).get("reason", ""))
+    said: dict[str, Doc] = state(world, name, container).get("state") or {}
+    return "".join(str(detail.get("reason", "")) for detail in said.values())
 
 
 def told(world: World, why: str) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tailrace.sandbox.kubernetes.writing import Removal
-from tailrace.sandbox.workloads import backends, containerboot, podrun
+from tailrace.sandbox.workloads import backends, containerboot, podfiles
 from tailrace.sandbox.world import World
 from tests.sandbox.workloads.living import (
     NS,
@@ -149,6 +150,10 @@ async def test_a_killed_pod_starts_again_at_once_with_the_same_device(world: Wor
         await world.kubelet.crash(NS, "nobody")
 
 
+def restarted(world: World, times: int) -> bool:
+    return bool(state(world, "dev")["restartCount"] == times)
+
+
 async def test_a_long_run_forgives_earlier_crashes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the reset time the next restart is at once, as the first was."""
     monkeypatch.setattr("tailrace.sandbox.workloads.containers.BACKOFF_RESET", 0.0)
@@ -157,7 +162,7 @@ async def test_a_long_run_forgives_earlier_crashes(world: World, monkeypatch: py
     for times in (1, 2, 3):
         await until(lambda: ready(world, "dev"))
         await world.kubelet.crash(NS, "dev")
-        await until(lambda times=times: state(world, "dev")["restartCount"] == times)
+        await until(partial(restarted, world, times))
     assert not told(world, "BackOff")
 
 
@@ -281,7 +286,7 @@ async def test_a_broken_simulation_stays_in_its_pod(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a fault of the sandbox")
 
-    target = (backends, "open_backend") if where == "program" else (podrun.podfiles, "build_files")
+    target = (backends, "open_backend") if where == "program" else (podfiles, "build_files")
     with monkeypatch.context() as patch:
         patch.setattr(*target, broken)
         world.apply([pod("bad", volumes=[{"name": "v", "emptyDir": {}}])])
