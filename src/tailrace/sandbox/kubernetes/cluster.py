@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal
 
-from tailrace.sandbox.kubernetes import crds, fieldmanager, rbac, status
+import msgspec
+
+from tailrace.sandbox.kubernetes import crds, fieldmanager, rbac, status, subresources
 from tailrace.sandbox.kubernetes import patch as patches
 from tailrace.sandbox.kubernetes.access import Access
 from tailrace.sandbox.kubernetes.core import Call, Core, key_of, random_uid, wall_clock
@@ -24,7 +26,7 @@ from tailrace.sandbox.kubernetes.storage import Doc, Store, Stored
 from tailrace.sandbox.kubernetes.subresources import Scale
 from tailrace.sandbox.kubernetes.tokens import Tokens
 from tailrace.sandbox.kubernetes.watching import Page, Reader, Selection, Watch
-from tailrace.sandbox.kubernetes.writing import Removal, Writer
+from tailrace.sandbox.kubernetes.writing import Removal, Writer, check_name
 
 PatchKind = Literal["json", "merge", "strategic", "apply"]
 _SYSTEM_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -172,7 +174,7 @@ class Cluster:
             if subresource == "scale":
                 before = self._scale.read(resource, old.doc)
             patched = self._patched(resource, before, body, kind)
-            return self._replace(resource, old, patched, call, subresource), False
+            return self._replace(resource, old, patched, call, subresource, patched=True), False
 
     def delete(
         self,
@@ -246,65 +248,82 @@ class Cluster:
         if subresource == "token":
             return self.tokens.request(namespace, name, doc)
         if subresource == "eviction":
+            subresources.check_kind(doc, "policy/v1", "Eviction")
+            if ((doc.get("metadata") or {}).get("name") or name) != name:
+                raise status.bad_request("name in URL does not match name in Eviction object")
+            pod = self.core.find(resource, namespace, name)
+            subresources.check_budget(pod.doc, self.core.store)
             options = doc.get("deleteOptions") or {}
             removal = Removal(grace=options.get("gracePeriodSeconds"))
-            self._writer.delete(resource, self.core.find(resource, namespace, name), removal, call)
+            self._writer.delete(resource, pod, removal, call)
             return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         if subresource == "binding":
             old = self.core.find(resource, namespace, name)
+            if node := old.doc["spec"].get("nodeName"):
+                why = f'pod {name} is already assigned to node "{node}"'
+                raise status.conflict("", "pods/binding", name, why)
             spec = old.doc["spec"] | {"nodeName": (doc.get("target") or {}).get("name", "")}
             self._writer.update(resource, old, old.doc | {"spec": spec}, call, subresource="binding")
             return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
-        raise status.method_not_allowed(resource.group, resource.resource)
+        raise status.method_not_allowed()
 
-    def _replace(self, resource: Resource, old: Stored, doc: Doc, call: Call, subresource: str) -> Doc:
+    def _replace(
+        self,
+        resource: Resource,
+        old: Stored,
+        doc: Doc,
+        call: Call,
+        subresource: str,
+        *,
+        patched: bool = False,
+    ) -> Doc:
         if subresource == "scale":
+            with _patch_errors(doc, patched):
+                subresources.check_types(doc)
             scaled = self._scale.write(resource, old.doc, doc)
             return self._scale.read(resource, self._writer.update(resource, old, scaled, call))
-        doc = self._writer.read(resource, doc, call)
+        with _patch_errors(doc, patched):
+            doc = self._writer.read(resource, doc, call)
         namespace = old.doc["metadata"].get("namespace", "")
         if not subresource:
             self.access.check_grant(call.user, resource, namespace, doc, old.doc)
-        return self._writer.update(resource, old, doc, call, subresource=subresource)
+        return self._writer.update(resource, old, doc, call, subresource=subresource, patched=patched)
 
     def _patched(self, resource: Resource, before: Doc, body: Any, kind: PatchKind) -> Doc:
         try:
             if kind == "json":
                 if not isinstance(body, list) or not all(isinstance(op, dict) for op in body):
-                    raise status.bad_request("a JSON patch is a list of operations")
+                    raise status.bad_request("error decoding patch: json: it is not a list of operations")
                 return patches.json_patch(before, body)
             if not isinstance(body, Mapping):
-                raise status.bad_request("a patch of this kind is an object")
+                raise status.bad_request("error decoding patch: json: it is not an object")
             if kind == "strategic":
                 return patches.strategic_merge_patch(before, body, self.core.schema(resource))
             return patches.merge_patch(before, body)
         except patches.PatchError as error:
             if error.code == 400:
                 raise status.bad_request(error.message) from None
-            raise status.ApiError(
-                422,
-                "Invalid",
-                f"the server rejected our request due to an error in our request: {error.message}",
-            ) from None
+            message = "the server rejected our request due to an error in our request"
+            raise status.ApiError(422, "Invalid", message, {}) from None
 
     def _apply(
         self, resource: Resource, namespace: str, name: str, body: Any, call: Call, subresource: str
     ) -> tuple[Doc, bool]:
         if not isinstance(body, dict):
-            raise status.bad_request("an apply patch is an object")
-        applied = self._writer.read(resource, body, call)
+            raise status.bad_request("error decoding YAML: it is not an object")
+        applied = self._writer.read_applied(resource, body, call)
         metadata = applied["metadata"]
         if metadata.get("managedFields"):
             raise status.bad_request("metadata.managedFields must be nil")
-        if metadata.setdefault("name", name) != name:
-            raise status.bad_request(
-                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
-            )
+        check_name(metadata | {"name": metadata.setdefault("name", name)}, name)
         if not subresource and "status" in resource.subresources:
             applied.pop("status", None)
         stored = self.core.store.get(resource.storage, key_of(resource, namespace, name))
-        if stored is None and (subresource or metadata.get("uid") or metadata.get("resourceVersion")):
+        if stored is None and subresource:
             raise status.not_found(resource.group, resource.resource, name)
+        if stored is None and (uid := metadata.get("uid")):
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise status.conflict(resource.group, resource.resource, name, why)
         if stored is None:
             self._authorize(call, "create", resource, namespace, name)
         before = self._writer.in_version(resource, stored.doc) if stored else None
@@ -335,6 +354,18 @@ class Cluster:
         return self._writer.update(
             resource, stored, merged, call, subresource=subresource, applied=True
         ), False
+
+
+@contextmanager
+def _patch_errors(doc: Doc, patched: bool) -> Iterator[None]:
+    """What cannot be read is the patch's fault when a patch made it."""
+    try:
+        yield
+    except status.ApiError as error:
+        if not patched or error.code != 400:
+            raise
+        why = error.message.partition(" cannot be handled as a ")[2].partition(": ")[2] or error.message
+        raise status.undecodable_patch(msgspec.json.encode(doc).decode(), why) from None
 
 
 def _name_in(wanted: Selection) -> str:

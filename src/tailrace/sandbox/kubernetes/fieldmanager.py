@@ -141,9 +141,10 @@ def apply(
             raise ApplyConflict(refused)
     after = _take(managed, who, changes)
     previous = managed.get(who)
-    untouched = not changes and previous is not None and previous.paths == mine
-    time = previous.time if untouched and previous else now
-    after[who] = Owned(mine, api_version, time)
+    time = now if merged != before else previous.time if previous else ""  # it tells when the object changed
+    after.pop(who, None)
+    if mine:
+        after[who] = Owned(mine, api_version, time)
     if manager == KUBECTL and LAST_APPLIED in _annotations(merged):
         merged = _with_last_applied(merged, config)
     return settle(live, _with_managed(fill(merged) if fill else merged, after))

@@ -5,7 +5,7 @@ Source: "Kubernetes API Concepts" (resource URIs, media types), and `k8s.io/apis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
@@ -13,13 +13,14 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 import yaml
 
+from tailrace.sandbox.kubernetes import field_errors as fe
 from tailrace.sandbox.kubernetes import status
 from tailrace.sandbox.kubernetes.admission import User
 from tailrace.sandbox.kubernetes.cluster import PatchKind
 from tailrace.sandbox.kubernetes.core import Call
 from tailrace.sandbox.kubernetes.resources import Ref, Resource
 from tailrace.sandbox.kubernetes.storage import Doc
-from tailrace.sandbox.kubernetes.writing import Removal
+from tailrace.sandbox.kubernetes.writing import Removal, unregistered
 
 PATCHES: Mapping[str, PatchKind] = {
     "application/json-patch+json": "json",
@@ -27,7 +28,9 @@ PATCHES: Mapping[str, PatchKind] = {
     "application/strategic-merge-patch+json": "strategic",
     "application/apply-patch+yaml": "apply",
 }
-_JSON, _YAML = "application/json", "application/yaml"
+_JSON, _YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
+_UNREADABLE = (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError, RecursionError)
+_MANAGER_LIMIT = 128
 Form = Literal["full", "table", "metadata"]
 _TRUE = ("1", "t", "T", "true", "True", "TRUE")
 
@@ -86,94 +89,151 @@ class Query:
             raise status.bad_request(f'invalid parameter "{name}": {message}') from None
 
 
-def build_call(user: User, query: Query, user_agent: str) -> Call:
-    """How a write is to be done. Raises 400 for words that nobody knows."""
+_OPTIONS = {
+    "POST": "CreateOptions",
+    "PUT": "UpdateOptions",
+    "PATCH": "PatchOptions",
+    "DELETE": "DeleteOptions",
+}
+
+
+def build_call(user: User, query: Query, user_agent: str, method: str) -> Call:
+    """How a write is to be done. Raises 422 for words that nobody knows."""
+    if method not in _OPTIONS:
+        return Call(user=user)
     dry_run = query.text("dryRun")
-    if dry_run not in ("", "All"):
-        raise _bad_option("dryRun", dry_run, '"All"')
     validation = query.text("fieldValidation") or "Warn"
-    if validation not in ("Strict", "Warn", "Ignore"):
-        raise _bad_option("fieldValidation", validation, '"Ignore", "Warn", "Strict"')
+    manager = query.text("fieldManager")
+    wrong = list(_check_dry_run([dry_run] if dry_run else []))
+    if method != "DELETE":
+        wrong += _check_manager(manager)
+        if validation not in ("Strict", "Warn", "Ignore"):
+            wrong.append(fe.unsupported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn")))
+    refuse_options(method, wrong)
     return Call(
         user=user,
-        manager=query.text("fieldManager") or user_agent.partition("/")[0] or "unknown",
+        manager=manager or user_agent.partition("/")[0] or "unknown",
         dry_run=dry_run == "All",
         field_validation=validation,  # type: ignore[arg-type]
         force=query.flag("force"),
     )
 
 
-def _bad_option(name: str, value: str, allowed: str) -> status.ApiError:
-    message = f'{name}: Unsupported value: "{value}": supported values: {allowed}'
-    return status.ApiError(422, "Invalid", f'CreateOptions.meta.k8s.io "" is invalid: {message}')
+def refuse_options(method: str, wrong: list[fe.FieldError]) -> None:
+    """Raises 422 when something is `wrong`."""
+    if wrong:
+        raise status.invalid("meta.k8s.io", _OPTIONS[method], "", wrong)
 
 
-def read_body(raw: bytes, content_type: str, resource: Resource | None = None) -> Any:
-    """A document. Raises 400 for what cannot be read, 415 for a form that is not understood."""
+def _check_dry_run(values: list[str]) -> Iterator[fe.FieldError]:
+    if any(value != "All" for value in values):
+        yield fe.unsupported("dryRun", values, ("All",))
+
+
+def _check_manager(manager: str) -> Iterator[fe.FieldError]:
+    if len(manager.encode()) > _MANAGER_LIMIT:
+        yield fe.too_long("fieldManager", _MANAGER_LIMIT)
+    for at, letter in enumerate(manager):
+        if not letter.isprintable():
+            text = f"invalid character U+{ord(letter):04X} (at position {at})"
+            yield fe.invalid_value("fieldManager", manager, text)
+            return
+
+
+def check_patch_options(kind: PatchKind, query: Query) -> None:
+    """`force` is for apply, which has to say who applies. Raises 422."""
+    wrong = []
+    if kind == "apply" and not query.text("fieldManager"):
+        wrong.append(fe.required("fieldManager", "is required for apply patch"))
+    if kind != "apply" and query.text("force"):
+        wrong.append(fe.forbidden("force", "may not be specified for non-apply patch"))
+    refuse_options("PATCH", wrong)
+
+
+def read_document(raw: bytes, content_type: str, kind: str) -> Doc:
+    """A body that has to be an object of `kind`. Raises 400 for what cannot be read, 415 for a form unknown."""
     media = content_type.partition(";")[0].strip() or _JSON
+    if media not in (_JSON, _YAML):
+        raise status.unsupported_media_type((_JSON, _YAML, PROTOBUF))
     try:
-        if media in (_YAML, "application/apply-patch+yaml") and not raw.lstrip().startswith(b"{"):
-            return yaml.safe_load(raw)
-        if media.endswith(("json", "yaml")):
-            return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise status.bad_request(
-            f"the object provided is unrecognized: {str(error).splitlines()[0]}"
-        ) from None
-    raise status.unsupported_media_type((_JSON, _YAML))
+        doc = yaml.safe_load(raw) if media == _YAML else msgspec.json.decode(raw)
+    except _UNREADABLE as error:
+        if media == _YAML:
+            why = f"yaml: {_in_go(error)}"
+        else:
+            why = f"couldn't get version/kind; json parse error: {_in_go(error)}"
+    else:
+        if doc is None:
+            return {}
+        if isinstance(doc, dict):
+            return doc
+        why = "couldn't get version/kind; json parse error: json: it is not an object"
+    where = (
+        f"the object provided is unrecognized (must be of type {kind}): " if kind != "DeleteOptions" else ""
+    )
+    raise status.bad_request(where + why)
 
 
-def read_document(raw: bytes, content_type: str) -> Doc:
-    """A body that has to be an object. Raises as `read_body`."""
-    doc = read_body(raw, content_type)
-    if not isinstance(doc, dict):
-        raise status.bad_request("the object provided is unrecognized: it is not an object")
-    return doc
+def read_patch(raw: bytes, kind: PatchKind) -> Any:
+    """A patch's document, whatever its shape. Raises 400."""
+    try:
+        return yaml.safe_load(raw) if kind == "apply" and raw[:1] != b"{" else msgspec.json.decode(raw)
+    except _UNREADABLE as error:
+        where = {"apply": "error decoding YAML: ", "strategic": ""}.get(kind, "error decoding patch: ")
+        raise status.bad_request(where + _in_go(error)) from None
+
+
+def _in_go(error: Exception) -> str:
+    text = str(error).splitlines()[0]
+    return "unexpected end of JSON input" if "truncated" in text else text
 
 
 def patch_kind(content_type: str, resource: Resource) -> PatchKind:
     """Raises 415."""
     media = content_type.partition(";")[0].strip()
     allowed = [m for m in PATCHES if resource.crd is None or PATCHES[m] != "strategic"]
-    if media not in allowed:
+    if media in PATCHES and media not in allowed:
         raise status.unsupported_media_type(allowed)
+    if media not in PATCHES:
+        raise status.ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
     return PATCHES[media]
 
 
-def read_removal(raw: bytes, content_type: str, query: Query) -> Removal:
-    """DeleteOptions from the body, else from the query."""
-    options = read_document(raw, content_type) if raw.strip() else {}
+def read_removal(options: Doc, query: Query) -> tuple[Removal, bool]:
+    """DeleteOptions from the body, else from the query; and whether it is a trial. Raises 400, 422."""
+    kind, version = options.get("kind") or "DeleteOptions", options.get("apiVersion") or "v1"
+    if kind != "DeleteOptions":
+        raise status.bad_request(unregistered(kind, version))
     preconditions = options.get("preconditions") or {}
     propagation = options.get("propagationPolicy") or query.text("propagationPolicy") or None
+    dry_run = options.get("dryRun") or []
+    wrong = list(_check_dry_run(dry_run))
     if propagation not in (None, "Background", "Foreground", "Orphan"):
-        allowed = '"Foreground", "Background", "Orphan", "nil"'
-        raise status.ApiError(
-            422,
-            "Invalid",
-            'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: '
-            f'"{propagation}": supported values: {allowed}',
-        )
+        allowed = ("Foreground", "Background", "Orphan", "nil")
+        wrong.append(fe.unsupported("propagationPolicy", propagation, allowed))
+    refuse_options("DELETE", wrong)
     if options.get("orphanDependents"):
         propagation = "Orphan"
     grace = options.get("gracePeriodSeconds")
     if grace is None and query.text("gracePeriodSeconds"):
         grace = query.number("gracePeriodSeconds")
-    return Removal(
+    removal = Removal(
         propagation=propagation,  # type: ignore[arg-type]
         grace=grace,
         uid=preconditions.get("uid") or "",
         version=preconditions.get("resourceVersion") or "",
     )
+    return removal, bool(dry_run)
 
 
-def wanted_form(accept: str) -> Form:
-    """The first form in `Accept` that is served. Raises 406 when there is none."""
+def wanted_form(accept: str, *, streams: bool) -> Form:
+    """The first form in `Accept` that is served. `streams`: of what can be watched. Raises 406 when there is none."""
     if not accept:
         return "full"
     for clause in accept.split(","):
         media, *parameters = (part.strip() for part in clause.split(";"))
         named = dict(p.partition("=")[::2] for p in parameters)
-        if media not in (_JSON, "application/*", "*/*"):
+        if media not in (_JSON, "*/*"):
             continue
         match named.get("as"):
             case None:
@@ -182,5 +242,7 @@ def wanted_form(accept: str) -> Form:
                 return "table"
             case "PartialObjectMetadata" | "PartialObjectMetadataList" if named.get("v") == "v1":
                 return "metadata"
-    message = "only the following media types are accepted: application/json"
-    raise status.ApiError(406, "NotAcceptable", message)
+    served = (_JSON, _YAML, PROTOBUF)
+    raise status.not_acceptable(
+        (*served, f"{_JSON};stream=watch", f"{PROTOBUF};stream=watch") if streams else served
+    )

@@ -55,10 +55,10 @@ class Resource:
         return self.verbs == ("create",)
 
 
-# group/version: resource kind scope(N|C) [short,names] [category:…] [sub:…] [only-create]
+# group/version: resource kind scope(N|C) [short,names] [category:…] [sub:…] [only-create|no-collection]
 _TABLE = """
 v1:
-  namespaces Namespace C ns sub:status,finalize
+  namespaces Namespace C ns sub:status,finalize no-collection
   pods Pod N po category:all sub:status,log,exec,eviction,binding,ephemeralcontainers,resize
   services Service N svc category:all sub:status
   endpoints Endpoints N ep
@@ -118,10 +118,16 @@ authorization.k8s.io/v1:
 """
 
 
+_VERBS = {
+    "only-create": ("create",),
+    "no-collection": tuple(verb for verb in ALL_VERBS if verb != "deletecollection"),
+}
+
+
 def _parse_line(group: str, version: str, line: str) -> Resource:
     resource, kind, scope, *rest = line.split()
     tagged = {k: tuple(v.split(",")) for k, _, v in (word.partition(":") for word in rest) if v}
-    plain = [word for word in rest if ":" not in word and word != "only-create"]
+    plain = [word for word in rest if ":" not in word and word not in _VERBS]
     return Resource(
         group=group,
         version=version,
@@ -132,7 +138,7 @@ def _parse_line(group: str, version: str, line: str) -> Resource:
         short_names=tuple(plain[0].split(",")) if plain else (),
         categories=tagged.get("category", ()),
         subresources=tagged.get("sub", ()),
-        verbs=("create",) if "only-create" in rest else ALL_VERBS,
+        verbs=_VERBS.get(rest[-1] if rest else "", ALL_VERBS),
         list_kind=f"{kind}List",
     )
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 from starlette.types import Receive, Scope, Send
@@ -22,13 +24,15 @@ from tailrace.sandbox.kubernetes.cluster import Cluster
 from tailrace.sandbox.kubernetes.core import Call
 from tailrace.sandbox.kubernetes.rbac import Attributes
 from tailrace.sandbox.kubernetes.requests import (
+    PROTOBUF,
     Query,
     Target,
     build_call,
+    check_patch_options,
     parse_target,
     patch_kind,
-    read_body,
     read_document,
+    read_patch,
     read_removal,
     wanted_form,
 )
@@ -43,8 +47,21 @@ MAX_BODY = 3 * 1024 * 1024
 BOOKMARK_SECONDS = 60.0
 _WATCH_SECONDS = (1800.0, 3600.0)
 ADMIN_PREFIX = "/sandbox/"
-_PROTOBUF = "application/vnd.kubernetes.protobuf"
 _HEALTH = ("/healthz", "/livez", "/readyz")
+_PATH_VERBS = {"POST": "post", "PUT": "put", "PATCH": "patch", "DELETE": "delete", "HEAD": "head"}
+_SHOWN_WHEN_GONE = frozenset(
+    ("", resource)
+    for resource in (
+        "persistentvolumeclaims",
+        "persistentvolumes",
+        "pods",
+        "podtemplates",
+        "resourcequotas",
+        "serviceaccounts",
+        "services",
+    )
+)
+"""Kinds whose deletion answers the object that went; the others answer a Status."""
 
 LogReader = Callable[[str, str, str, int | None], str | None]
 """(namespace, pod, container, last lines or all) → text; None when that container does not run here."""
@@ -68,10 +85,10 @@ class _Request:
     def content_type(self) -> str:
         return self.header(b"content-type")
 
-    def document(self) -> Doc:
-        if self.content_type.startswith(_PROTOBUF):
+    def document(self, kind: str) -> Doc:
+        if self.content_type.startswith(PROTOBUF):
             return protobuf.decode(self.body)
-        return read_document(self.body, self.content_type)
+        return read_document(self.body, self.content_type, kind)
 
 
 class _Answer:
@@ -93,7 +110,8 @@ class ApiServer:
         self.requests: Counter[tuple[str, str, str]] = Counter()
         self.read_log: LogReader = lambda *_: None
         self.mute = False  # watches stay open and say nothing
-        self.admin: dict[tuple[str, str], Callable[[Doc], None]] = {
+        # By method and path; `*` is a part of the path that is handed on, before the body.
+        self.admin: dict[tuple[str, str], Callable[..., None]] = {
             ("POST", "watches/cut"): lambda _: self.cut_watches(),
             ("POST", "watches/mute"): lambda _: setattr(self, "mute", True),
             ("POST", "watches/unmute"): lambda _: setattr(self, "mute", False),
@@ -129,7 +147,7 @@ class ApiServer:
                 raise _failure(*verdict)
             request = _Request(scope, await _read(receive))
             user = self._authenticate(request)
-            call = build_call(user, request.query, request.header(b"user-agent"))
+            call = build_call(user, request.query, request.header(b"user-agent"), request.method)
             target = parse_target(request.path)
             if target is None:
                 answer = self._answer_path(request, user)
@@ -171,9 +189,7 @@ class ApiServer:
         path = request.path.rstrip("/") or "/"
         if path.startswith(ADMIN_PREFIX):
             return self._administer(request, path, user)
-        if request.method not in ("GET", "HEAD"):
-            raise status.method_not_allowed("", "")
-        self.cluster.access.check(user, Attributes(verb="get", path=path))
+        self.cluster.access.check(user, Attributes(verb=_PATH_VERBS.get(request.method, "get"), path=path))
         if path.startswith(_HEALTH):
             return _Answer(b"ok", media="text/plain; charset=utf-8")
         if path in ("/api", "/apis") and discovery.wants_aggregated(request.header(b"accept")):
@@ -185,19 +201,31 @@ class ApiServer:
             raise ApiError(
                 406, "NotAcceptable", "only the following media types are accepted: application/json"
             )
-        return _Answer(self._document(path, lambda: self._describe(path)))
+        found = self._document(path, lambda: self._describe(path))
+        if request.method != "GET":
+            raise status.method_not_allowed()
+        return _Answer(found)
 
     def _administer(self, request: _Request, path: str, user: User) -> _Answer:
         """The hand of whoever runs the sandbox; only an administrator has it."""
-        act = self.admin.get((request.method, path.removeprefix(ADMIN_PREFIX)))
+        act = self._find_admin(request.method, path.removeprefix(ADMIN_PREFIX).split("/"))
         self.cluster.access.check(user, Attributes(verb=request.method.lower(), path=path))
         if act is None:
             raise status.no_such_resource()
         try:
-            act(request.document() if request.body.strip() else {})
-        except (ValueError, KeyError) as wrong:
+            act(request.document("") if request.body.strip() else {})
+        except (ValueError, KeyError, TypeError) as wrong:
             raise status.bad_request(str(wrong)) from None
         return _Answer(encode({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+
+    def _find_admin(self, method: str, asked: list[str]) -> Callable[[Doc], None] | None:
+        for (known, template), act in self.admin.items():
+            parts = template.split("/")
+            if known == method and len(parts) == len(asked):
+                pairs = list(zip(parts, asked, strict=True))
+                if all(part in ("*", given) for part, given in pairs):
+                    return partial(act, *(given for part, given in pairs if part == "*"))
+        return None
 
     def _describe(self, path: str) -> Doc:
         registry = self.cluster.registry
@@ -235,7 +263,9 @@ class ApiServer:
                 return openapi.document(registry, "", version)
             case ["openapi", "v3", "apis", group, version] if registry.in_version(group, version):
                 return openapi.document(registry, group, version)
-        raise status.no_such_resource()
+            case ["apis", group, _] if registry.versions(group):
+                raise status.no_such_resource()
+        raise status.page_not_found()
 
     def _document(self, key: str, build: Callable[[], Doc]) -> bytes:
         """Descriptions of what is served, built once for each state of the registry."""
@@ -248,7 +278,7 @@ class ApiServer:
     # Resources ---------------------------------------------------------------------------------------------------
 
     async def _answer_target(self, request: _Request, target: Target, call: Call) -> _Answer | _Stream:
-        resource = self.cluster.registry.get(target.ref)
+        resource = self._resource(target, request.method, call.user)
         watching = request.method == "GET" and request.query.flag("watch") and not target.subresource
         verb = _verb(request.method, target, watching)
         self.requests[
@@ -257,9 +287,9 @@ class ApiServer:
             target.ref.resource + ("/" + target.subresource if target.subresource else ""),
         ] += 1
         await self.faults.linger(verb, target.ref.resource)
-        if not resource.namespaced and target.namespace:
-            raise status.no_such_resource()
-        form = wanted_form(request.header(b"accept"))
+        _check_verb(resource, target, verb)
+        streams = not target.name and "watch" in resource.verbs
+        form = wanted_form(request.header(b"accept"), streams=streams)
         include = request.query.text("includeObject")
         presenter = Presenter(resource, form, include, self.cluster.core.clock())
         match verb:
@@ -281,7 +311,7 @@ class ApiServer:
             case "create":
                 doc = self.cluster.create(
                     target.ref,
-                    request.document(),
+                    request.document(_kind_at(resource, target)),
                     namespace=target.namespace or ("default" if resource.namespaced else ""),
                     name=target.name,
                     subresource=target.subresource,
@@ -292,7 +322,7 @@ class ApiServer:
                 doc = self.cluster.update(
                     target.ref,
                     target.name,
-                    request.document(),
+                    request.document(_kind_at(resource, target)),
                     namespace=target.namespace,
                     subresource=target.subresource,
                     call=call,
@@ -302,7 +332,27 @@ class ApiServer:
                 return self._patch(request, target, resource, presenter, call)
             case "delete" | "deletecollection":
                 return self._delete(request, target, resource, presenter, call)
-        raise status.method_not_allowed(resource.group, resource.resource)
+        raise status.method_not_allowed()
+
+    def _resource(self, target: Target, method: str, user: User) -> Resource:
+        """Raises 404, but 403 to who may not even ask."""
+        ref, registry = target.ref, self.cluster.registry
+        found = registry.find(ref)
+        if found is not None and (found.namespaced or not target.namespace):
+            return found
+        verb = {"GET": "get" if target.name else "list", "POST": "create", "PUT": "update"}.get(
+            method, method.lower()
+        )
+        asked = Attributes(
+            verb=verb,
+            group=ref.group,
+            resource=ref.resource,
+            subresource=target.subresource,
+            namespace=target.namespace,
+            name=target.name,
+        )
+        self.cluster.access.check(user, asked)
+        raise status.no_such_resource() if registry.versions(ref.group) else status.page_not_found()
 
     def _selection(self, request: _Request, target: Target, resource: Resource) -> Selection:
         query = request.query
@@ -345,10 +395,8 @@ class ApiServer:
         self, request: _Request, target: Target, resource: Resource, presenter: Presenter, call: Call
     ) -> _Answer:
         kind = patch_kind(request.content_type, resource)
-        if kind == "apply" and not request.query.text("fieldManager"):
-            message = "fieldManager: Required value: is required for apply patch"
-            raise ApiError(422, "Invalid", f'PatchOptions.meta.k8s.io "" is invalid: {message}')
-        body = read_body(request.body, request.content_type)
+        check_patch_options(kind, request.query)
+        body = read_patch(request.body, kind)
         doc, created = self.cluster.patch(
             target.ref,
             target.name,
@@ -363,11 +411,9 @@ class ApiServer:
     def _delete(
         self, request: _Request, target: Target, resource: Resource, presenter: Presenter, call: Call
     ) -> _Answer:
-        media = request.content_type
-        if media.startswith(_PROTOBUF):
-            removal = read_removal(encode(protobuf.decode(request.body)), "application/json", request.query)
-        else:
-            removal = read_removal(request.body, media, request.query)
+        options = request.document("DeleteOptions") if request.body.strip() else {}
+        removal, trial = read_removal(options, request.query)
+        call = dataclasses.replace(call, dry_run=call.dry_run or trial)
         if not target.name:
             wanted = self._selection(request, target, resource)
             items = self.cluster.delete_collection(wanted, removal=removal, call=call)
@@ -375,7 +421,7 @@ class ApiServer:
         doc, gone = self.cluster.delete(
             target.ref, target.name, namespace=target.namespace, removal=removal, call=call
         )
-        if not gone:
+        if not gone or resource.storage in _SHOWN_WHEN_GONE:
             return _Answer(presenter.object(doc))
         details = {
             "name": target.name,
@@ -476,7 +522,7 @@ def _one(presenter: Presenter, doc: Doc, target: Target, resource: Resource | No
 
 def _verb(method: str, target: Target, watching: bool) -> str:
     match method:
-        case "GET" | "HEAD":
+        case "GET":
             return "watch" if watching else "get" if target.name else "list"
         case "POST" if not target.name or target.subresource:
             return "create"
@@ -486,7 +532,23 @@ def _verb(method: str, target: Target, watching: bool) -> str:
             return "patch"
         case "DELETE":
             return "delete" if target.name else "deletecollection"
-    raise status.method_not_allowed(target.ref.group, target.ref.resource)
+    raise status.method_not_allowed()
+
+
+def _check_verb(resource: Resource, target: Target, verb: str) -> None:
+    """Raises 404 for a subresource that is not there, 405 for what cannot be done with one that is."""
+    if target.subresource and target.subresource not in resource.subresources:
+        raise status.no_such_resource()
+    allowed = discovery.subresource_verbs(target.subresource) if target.subresource else resource.verbs
+    if verb not in allowed:
+        raise status.method_not_allowed()
+
+
+def _kind_at(resource: Resource, target: Target) -> str:
+    """What is written there."""
+    return (
+        discovery.subresource_kind(resource, target.subresource).kind if target.subresource else resource.kind
+    )
 
 
 def _own_groups(name: str) -> tuple[str, ...]:
@@ -516,6 +578,8 @@ def _failure(code: int, retry_after: float | None) -> ApiError:
 
 
 def _refuse(error: ApiError) -> _Answer:
+    if error.plain:
+        return _Answer(error.message.encode(), error.code, "text/plain; charset=utf-8")
     answer = _Answer(encode(error.status()), error.code)
     for name, value in error.headers.items():
         answer.add(name.lower(), value)

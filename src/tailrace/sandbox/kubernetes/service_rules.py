@@ -38,7 +38,8 @@ def check_service(new: Doc, old: Doc | None) -> Iterator[FieldError]:
     yield from _check_affinity(spec)
     if kind != "ExternalName":
         yield from _check_addresses(spec, addresses)
-        yield from _check_families(spec, addresses)
+        if not headless or spec.get("selector"):  # else its endpoints may have any family
+            yield from _check_families(spec, addresses)
     yield from _check_external_ips(spec.get("externalIPs") or ())
     yield from check_one_of("spec.type", kind, _TYPES)
     yield from _check_load_balancer(spec, kind)
@@ -224,7 +225,8 @@ def _check_traffic(spec: Doc, kind: str) -> Iterator[FieldError]:
 def _check_update(spec: Doc, old: Doc) -> Iterator[FieldError]:
     new_ips, old_ips = _addresses(spec, old), _addresses(old, {})
     stays_inside = "ExternalName" not in (spec.get("type"), old.get("type"))
-    if stays_inside and new_ips and old_ips and new_ips[0] != old_ips[0]:
+    agree = not spec.get("clusterIP") or spec["clusterIP"] == new_ips[0] if new_ips else False
+    if stays_inside and agree and old_ips and new_ips[0] != old_ips[0]:
         yield fe.invalid_value("spec.clusterIPs[0]", new_ips, _SET_ONCE)
     if spec.get("type") == old.get("type") == "LoadBalancer":
         now: Any = spec.get("loadBalancerClass")

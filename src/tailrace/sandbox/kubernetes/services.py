@@ -16,6 +16,16 @@ Refuse = Callable[[str, Any, str], Exception]  # (path, value, detail): 422 for 
 
 _NODE_PORTS = range(30000, 32768)
 
+_BALANCED, _REACHABLE = ("LoadBalancer",), ("LoadBalancer", "NodePort")
+_FIELDS_OF_TYPES = {
+    "allocateLoadBalancerNodePorts": _BALANCED,
+    "externalTrafficPolicy": _REACHABLE,
+    "healthCheckNodePort": _BALANCED,
+    "loadBalancerClass": _BALANCED,
+    "internalTrafficPolicy": ("ClusterIP", *_REACHABLE),
+}
+"""A field that only some types have goes when a Service ceases to be one, unless it is written anew."""
+
 
 class Services:
     """What is in use is learnt from the store, so that no allocation can leak."""
@@ -32,6 +42,12 @@ class Services:
         spec = dict(new["spec"])
         before: Doc = (old or {}).get("spec") or {}
         kind = spec.setdefault("type", "ClusterIP")
+        if not spec.get("ports"):
+            spec.pop("ports", None)
+        for field, types in _FIELDS_OF_TYPES.items():
+            left_over = before.get("type") in types and kind not in types
+            if left_over and spec.get(field) == before.get(field):
+                spec.pop(field, None)
         spec.setdefault("sessionAffinity", "None")
         if spec["sessionAffinity"] == "ClientIP":
             spec.setdefault("sessionAffinityConfig", {"clientIP": {"timeoutSeconds": 10800}})
@@ -43,7 +59,11 @@ class Services:
         else:
             self._addresses(spec, before, refuse)
             spec.setdefault("internalTrafficPolicy", "Cluster")
+            if spec["clusterIP"] == "None" and not spec.get("selector"):
+                _serve_both_families(spec)
         self._node_ports(spec, before, refuse)
+        if before.get("type") == "LoadBalancer" != kind:
+            return new | {"spec": spec, "status": {"loadBalancer": {}}}
         return new | {"spec": spec}
 
     def _addresses(self, spec: Doc, before: Doc, refuse: Refuse) -> None:
@@ -67,8 +87,8 @@ class Services:
         except ValueError:
             return  # validation says what is wrong with it
         if not inside:
-            text = f"failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. "
-            raise refuse("spec.clusterIPs", [ip], text + f"The range of valid IPs is {self._network}")
+            text = f"failed to allocate IP {ip}: the provided network does not match the current range"
+            raise refuse("spec.clusterIPs", [ip], text)
         if ip in self._ips:
             raise refuse(
                 "spec.clusterIPs", [ip], f"failed to allocate IP {ip}: provided IP is already allocated"
@@ -88,9 +108,6 @@ class Services:
             spec.setdefault("allocateLoadBalancerNodePorts", True)
         if kind in ("NodePort", "LoadBalancer"):
             spec.setdefault("externalTrafficPolicy", "Cluster")
-        else:
-            spec.pop("allocateLoadBalancerNodePorts", None)
-            spec.pop("externalTrafficPolicy", None)
         wanted = kind == "NodePort" or (kind == "LoadBalancer" and spec["allocateLoadBalancerNodePorts"])
         if not spec.get("ports"):
             return
@@ -101,7 +118,7 @@ class Services:
             protocol = port.setdefault("protocol", "TCP")
             port.setdefault("targetPort", port.get("port"))
             given = port.get("nodePort")
-            if kind == "ClusterIP" and given and (protocol, given) in mine:
+            if kind in ("ClusterIP", "ExternalName") and given and (protocol, given) in mine:
                 port.pop("nodePort")  # left over from the former type
             elif given and (protocol, given) not in mine and (protocol, given) in self._ports:
                 raise refuse(f"spec.ports[{at}].nodePort", given, "provided port is already allocated")
@@ -130,6 +147,19 @@ class Services:
         if change.type != "DELETED":
             self._ips.update(_ips_of(change.new.doc))
             self._ports.update(_ports_of(change.new.doc))
+
+
+def warnings(service: Doc) -> Iterable[str]:
+    spec = service.get("spec") or {}
+    if spec.get("externalName") and spec.get("type") != "ExternalName":
+        yield 'spec.externalName is ignored when spec.type is not "ExternalName"'
+
+
+def _serve_both_families(spec: Doc) -> None:
+    """A headless Service whose endpoints are somebody else's may have them in any family."""
+    if spec["ipFamilies"] == ["IPv4"] and spec["ipFamilyPolicy"] == "SingleStack":
+        spec["ipFamilies"] = ["IPv4", "IPv6"]
+        spec["ipFamilyPolicy"] = "RequireDualStack"
 
 
 def _ips_of(service: Doc) -> Iterable[str]:

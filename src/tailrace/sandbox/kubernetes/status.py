@@ -5,6 +5,7 @@ The shapes come from `k8s.io/apimachinery/pkg/api/errors`: one function here for
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -20,7 +21,10 @@ class Cause(Protocol):
 
 
 class ApiError(Exception):
-    """A `Status` answer. `str(error)` is its message; `headers` are HTTP headers that go with it."""
+    """A `Status` answer. `str(error)` is its message; `headers` are HTTP headers that go with it.
+
+    `plain`: what answers is no API, and says only the message. `details` may be empty, which is not the same as none.
+    """
 
     def __init__(
         self,
@@ -31,14 +35,16 @@ class ApiError(Exception):
         *,
         headers: Mapping[str, str] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        plain: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
-        self.details = dict(details or {})
+        self.details = None if details is None else dict(details)
         self.headers = dict(headers or {})
         self.metadata = dict(metadata or {})
+        self.plain = plain
 
     def status(self) -> Doc:
         """The document that the server answers."""
@@ -51,7 +57,7 @@ class ApiError(Exception):
         }
         if self.reason:
             doc["reason"] = self.reason
-        if self.details:
+        if self.details is not None:
             doc["details"] = self.details
         doc["code"] = self.code
         return doc
@@ -73,8 +79,12 @@ def not_found(group: str, resource: str, name: str) -> ApiError:
 
 
 def no_such_resource() -> ApiError:
-    """Also the answer to a path that nothing serves."""
     return ApiError(404, "NotFound", "the server could not find the requested resource", {})
+
+
+def page_not_found() -> ApiError:
+    """The answer to a path below which no API is served at all."""
+    return ApiError(404, "NotFound", "404 page not found\n", plain=True)
 
 
 def already_exists(group: str, resource: str, name: str) -> ApiError:
@@ -115,9 +125,14 @@ def expired(message: str, **more: Any) -> ApiError:
     return ApiError(410, "Expired", message, **more)
 
 
-def method_not_allowed(group: str, resource: str) -> ApiError:
+def method_not_allowed() -> ApiError:
     message = "the server does not allow this method on the requested resource"
-    return ApiError(405, "MethodNotAllowed", message, _details(group, resource, ""))
+    return ApiError(405, "MethodNotAllowed", message, {})
+
+
+def not_acceptable(served: Iterable[str]) -> ApiError:
+    message = f"406: Not Acceptable\n\nAvailable representations: {', '.join(served)}"
+    return ApiError(406, "NotAcceptable", message, {})
 
 
 def too_large_version(asked: int, current: int) -> ApiError:
@@ -131,3 +146,10 @@ def too_large_version(asked: int, current: int) -> ApiError:
 def unsupported_media_type(accepted: Iterable[str]) -> ApiError:
     message = f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
     return ApiError(415, "UnsupportedMediaType", message)
+
+
+def undecodable_patch(result: str, why: str) -> ApiError:
+    """What a patch makes of an object cannot be read: `result` is that, as JSON."""
+    text = f"Invalid value: {json.dumps(result, ensure_ascii=False)}: {why}"
+    cause = {"reason": "FieldValueInvalid", "message": text, "field": "patch"}
+    return ApiError(422, "Invalid", f' "" is invalid: patch: {text}', {"causes": [cause]})

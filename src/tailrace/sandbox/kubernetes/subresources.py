@@ -1,14 +1,17 @@
-"""The scale subresource: one small document for whatever has replicas."""
+"""Subresources with documents of their own: the scale of whatever has replicas, and evictions within a budget."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tailrace.sandbox.kubernetes import status, validation
 from tailrace.sandbox.kubernetes.core import Core
 from tailrace.sandbox.kubernetes.resources import Resource
 from tailrace.sandbox.kubernetes.schema import copy_of
-from tailrace.sandbox.kubernetes.storage import Doc
+from tailrace.sandbox.kubernetes.selectors import match_labels
+from tailrace.sandbox.kubernetes.storage import Doc, Store
+from tailrace.sandbox.kubernetes.writing import check_name, unregistered
 
 _BUILTIN = {
     "specReplicasPath": ".spec.replicas",
@@ -40,11 +43,14 @@ class Scale:
         """The object with the replicas of `scale`. Raises 409 for an old version, 422 for what is no number."""
         metadata = scale.get("metadata") or {}
         name = doc["metadata"]["name"]
+        check_kind(scale, "autoscaling/v1", "Scale")
+        check_types(scale)
+        check_name(metadata, name)
         version = metadata.get("resourceVersion")
         if version and version != doc["metadata"]["resourceVersion"]:
             raise status.conflict(resource.group, resource.resource, name)
         replicas = (scale.get("spec") or {}).get("replicas", 0)
-        if not isinstance(replicas, int) or replicas < 0:
+        if replicas < 0:
             wrong = validation.invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
             raise status.invalid("autoscaling", "Scale", name, [wrong])
         made: Doc = copy_of(doc)
@@ -54,6 +60,61 @@ class Scale:
             node = node.setdefault(part, {})
         node[last] = replicas
         return made
+
+
+def check_budget(pod: Doc, store: Store) -> None:
+    """Raises 429 when a PodDisruptionBudget does not let the pod go. Counts as the disruption controller does."""
+    metadata, phase = pod["metadata"], (pod.get("status") or {}).get("phase")
+    if metadata.get("deletionTimestamp") or phase in ("Pending", "Succeeded", "Failed"):
+        return
+    for key, stored in store.all(("policy", "poddisruptionbudgets")).items():
+        spec = stored.doc.get("spec") or {}
+        selector = spec.get("selector")
+        if key[0] != metadata["namespace"] or not match_labels(selector, metadata.get("labels") or {}):
+            continue
+        pods = [other.doc for at, other in store.all(("", "pods")).items() if at[0] == key[0]]
+        guarded = [p for p in pods if match_labels(selector, p["metadata"].get("labels") or {})]
+        healthy = sum(_is_ready(p) for p in guarded)
+        desired = _desired(spec, len(guarded))
+        spare = healthy > desired or (healthy == desired and healthy and not _is_ready(pod))
+        if not spare:
+            text = f"The disruption budget {key[1]} needs {desired} healthy pods and has {healthy} currently"
+            causes = [{"reason": "DisruptionBudget", "message": text}]
+            message = "Cannot evict pod as it would violate the pod's disruption budget."
+            raise status.ApiError(429, "TooManyRequests", message, {"causes": causes})
+
+
+def _desired(budget: Doc, count: int) -> int:
+    if (most := budget.get("maxUnavailable")) is not None:
+        return max(count - _share(most, count), 0)
+    return _share(budget.get("minAvailable", 0), count)
+
+
+def _share(value: Any, count: int) -> int:
+    """A number, or that many percent of `count`, rounded up."""
+    return math.ceil(int(value[:-1]) * count / 100) if isinstance(value, str) else int(value)
+
+
+def _is_ready(pod: Doc) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any((c.get("type"), c.get("status")) == ("Ready", "True") for c in conditions)
+
+
+def check_kind(doc: Doc, version: str, kind: str) -> None:
+    """What is written to a subresource says what it is, or nothing. Raises 400."""
+    given, of = doc.get("kind") or kind, doc.get("apiVersion") or version
+    if (given, of) != (kind, version):
+        raise status.bad_request(
+            f'{given} in version "{of.rpartition("/")[2]}" cannot be handled as a {kind}: {unregistered(given, of)}'
+        )
+
+
+def check_types(scale: Doc) -> None:
+    """Replicas are a number. Raises 400."""
+    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    if not isinstance(replicas, int):
+        why = "json: cannot unmarshal string into Go struct field ScaleSpec.spec.replicas of type int32"
+        raise status.bad_request(f'Scale in version "v1" cannot be handled as a Scale: {why}')
 
 
 def _paths(resource: Resource) -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tailrace.sandbox.kubernetes import cel, defaults, fieldmanager, status, validation
+from tailrace.sandbox.kubernetes import cel, defaults, fieldmanager, services, status, validation
 from tailrace.sandbox.kubernetes import schema as schemas
 from tailrace.sandbox.kubernetes.admission import AdmissionRequest
 from tailrace.sandbox.kubernetes.core import Call, Core, key_of, random_suffix
@@ -59,6 +59,15 @@ _FIRST_STATUS: dict[tuple[str, str], Doc] = {
     ("networking.k8s.io", "ingresses"): {"loadBalancer": {}},
 }
 
+_GRACEFUL = frozenset({("", "pods")})  # marked with a deletion even when they go at once
+_ORPHANING = frozenset({("batch", "jobs")})  # their pods stay, unless asked otherwise
+_STATUS_WRITES = frozenset({"labels", "annotations", "finalizers", "ownerReferences"})
+_NOT_WITH_STATUS = {
+    ("apps", "deployments"): frozenset({"labels"}),
+    ("", "pods"): frozenset({"ownerReferences"}),
+}
+_CHECKS = 2  # the generic store and each kind's strategy both judge a change of metadata, and both report it
+
 _UPDATE_NEEDS_VERSION = frozenset({("apiextensions.k8s.io", "customresourcedefinitions")})
 
 
@@ -73,28 +82,15 @@ class Removal:
 
 
 class Writer:
-    def __init__(self, core: Core, services: Services) -> None:
+    def __init__(self, core: Core, addresses: Services) -> None:
         self._core = core
-        self._services = services
+        self._services = addresses
 
     # Reading what came in ----------------------------------------------------------------------------------------
 
     def read(self, resource: Resource, doc: Doc, call: Call) -> Doc:
         """The body as the server understands it: kind checked, unknown fields reported and dropped."""
-        api_version = doc.get("apiVersion") or resource.api_version
-        kind = doc.get("kind") or resource.kind
-        if api_version != resource.api_version:
-            raise status.bad_request(
-                f"the API version in the data ({api_version}) does not match the expected API version "
-                f"({resource.api_version})"
-            )
-        if kind != resource.kind:
-            raise status.bad_request(
-                f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-                f"no kind {kind!r} is served here".replace("'", '"')
-            )
-        if not isinstance(doc.get("metadata", {}), dict | None):
-            raise status.bad_request("metadata must be an object")
+        self._check_kind(resource, doc)
         schema = self._core.schema(resource)
         cannot = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
         clean, unknown = schemas.prune(doc, schema)
@@ -114,6 +110,36 @@ class Writer:
             key: value for key, value in clean.items() if key not in ("apiVersion", "kind", "metadata")
         }
 
+    def _check_kind(self, resource: Resource, doc: Doc) -> None:
+        version = doc.get("apiVersion") or resource.api_version
+        kind = doc.get("kind") or resource.kind
+        if (kind, version) == (resource.kind, resource.api_version):
+            return
+        if resource.crd is not None and version != resource.api_version:
+            raise status.bad_request(
+                f"the API version in the data ({version}) does not match the expected API version "
+                f"({resource.api_version})"
+            )
+        why = unregistered(kind, version)
+        if self._core.registry.of_kind(version, kind) is not None:
+            known = (resource.group or "core").partition(".")[0]
+            why = f"converting ({resource.version}.{kind}) to ({known}.{resource.kind}): unknown conversion"
+        short = version.rpartition("/")[2]
+        raise status.bad_request(f'{kind} in version "{short}" cannot be handled as a {resource.kind}: {why}')
+
+    def read_applied(self, resource: Resource, doc: Doc, call: Call) -> Doc:
+        """The body of an apply, which has to say what it is, and may hold nothing that its kind does not know."""
+        group, _, version = str(doc.get("apiVersion") or "").rpartition("/")
+        if (doc.get("apiVersion"), doc.get("kind")) != (resource.api_version, resource.kind):
+            raise status.bad_request(f"invalid object type: {group}/{version}, Kind={doc.get('kind') or ''}")
+        unknown = schemas.prune(doc, self._core.schema(resource))[1] if resource.crd is None else []
+        if unknown:
+            metadata = doc.get("metadata") or {}
+            what = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {group}/{version}, Kind={resource.kind}"
+            why = f".{sorted(unknown)[0]}: field not declared in schema"
+            raise status.ApiError(500, "", f"failed to create typed patch object ({what}): {why}")
+        return self.read(resource, doc, call)
+
     def fill(self, resource: Resource, doc: Doc) -> Doc:
         """With the defaults of its kind."""
         schema = self._core.schema(resource)
@@ -126,6 +152,8 @@ class Writer:
     ) -> Doc:
         """Store a new object from a body that was `read`. `applied`: its managedFields are right already."""
         core = self._core
+        if doc["metadata"].get("resourceVersion") and not applied:
+            raise status.ApiError(500, "", "resourceVersion should not be set on objects to be created")
         self._check_namespace(resource, namespace)
         doc = self.fill(resource, self._with_first_metadata(resource, namespace, doc))
         if "status" in resource.subresources:
@@ -208,18 +236,23 @@ class Writer:
         *,
         subresource: str = "",
         applied: bool = False,
+        patched: bool = False,
     ) -> Doc:
-        """Put a whole document in the place of `old`. Returns the stored object; it is `old` when nothing differs."""
+        """Put a whole document in the place of `old`. Returns the stored object; it is `old` when nothing differs.
+
+        `patched`: the document was made from `old`, so that another uid in it is a change, not a precondition.
+        """
         core, metadata = self._core, old.doc["metadata"]
         namespace, name = metadata.get("namespace", ""), metadata["name"]
-        self._check_preconditions(resource, old, doc["metadata"])
+        self._check_preconditions(resource, old, doc["metadata"], patched or applied)
         before = self.in_version(resource, old.doc)
         doc = _carry_over(resource, before, doc, subresource)
         doc = self.fill(resource, doc)
         if not applied:
             doc = self._own(resource, before, doc, call, subresource)
         doc = self._prepare(resource, doc, before)
-        if _counts_generations(resource) and _content(doc) != _content(before):
+        bound = subresource == "binding"  # nothing that anybody wished for
+        if _counts_generations(resource) and not bound and _content(doc) != _content(before):
             doc = doc | {"metadata": doc["metadata"] | {"generation": metadata.get("generation", 0) + 1}}
         self._admit("UPDATE", resource, namespace, name, doc, before, call, subresource)
         self._validate(resource, doc, before, subresource)
@@ -238,21 +271,28 @@ class Writer:
             return doc
         return {"apiVersion": resource.api_version} | {k: v for k, v in doc.items() if k != "apiVersion"}
 
-    def _check_preconditions(self, resource: Resource, old: Stored, given: Doc) -> None:
+    def _check_preconditions(self, resource: Resource, old: Stored, given: Doc, patched: bool) -> None:
         metadata = old.doc["metadata"]
         name = metadata["name"]
-        if given.get("name", name) != name:
-            raise status.bad_request(
-                f"the name of the object ({given['name']}) does not match the name on the URL ({name})"
-            )
+        check_name(given, name)
         if resource.namespaced and given.get("namespace", metadata["namespace"]) != metadata["namespace"]:
             raise status.bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
         if (uid := given.get("uid")) and uid != metadata["uid"]:
-            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata['uid']}"
+            if patched:
+                wrong = validation.invalid_value("metadata.uid", uid, "field is immutable")
+                raise status.invalid(resource.group, resource.kind, name, [wrong] * _CHECKS)
+            why = (
+                f"StorageError: invalid object, Code: 4, Key: {_storage_key(resource, metadata)}, "
+                "ResourceVersion: 0, AdditionalErrorMsg: "
+                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata['uid']}"
+            )
             raise status.conflict(resource.group, resource.resource, name, why)
         version = given.get("resourceVersion")
+        if version and not version.isdigit():
+            raise status.ApiError(500, "", f'strconv.ParseUint: parsing "{version}": invalid syntax')
+        version = "" if version == "0" else version
         if version and version != metadata["resourceVersion"]:
             raise status.conflict(resource.group, resource.resource, name)
         if not version and (resource.crd is not None or resource.storage in _UPDATE_NEEDS_VERSION):
@@ -262,23 +302,28 @@ class Writer:
     # Delete ------------------------------------------------------------------------------------------------------
 
     def delete(self, resource: Resource, old: Stored, removal: Removal, call: Call) -> tuple[Doc, bool]:
-        """The object as it was or is now, and whether it is gone."""
+        """The object as it was or is now, and whether it is gone (or would be, when nothing is kept)."""
         metadata = old.doc["metadata"]
         namespace, name = metadata.get("namespace", ""), metadata["name"]
-        for what, wanted, found in (
-            ("UID", removal.uid, metadata["uid"]),
-            ("ResourceVersion", removal.version, metadata["resourceVersion"]),
+        for what, wanted, found, since in (
+            ("UID", removal.uid, metadata["uid"], "deleted and then recreated"),
+            ("ResourceVersion", removal.version, metadata["resourceVersion"], "modified"),
         ):
             if wanted and wanted != found:
-                why = f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
-                raise status.conflict(resource.group, resource.resource, name, why)
+                why = (
+                    f"the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). "
+                    f"The object might have been {since}"
+                )
+                raise status.conflict(resource.group, resource.kind, name, why)
         self._admit("DELETE", resource, namespace, name, None, old.doc, call)
         doc = self._marked(resource, old.doc, removal)
+        gone = is_gone(resource, doc)
         if call.dry_run:
-            return doc, False
+            return doc, gone
         key = key_of(resource, namespace, name)
-        if is_gone(resource, doc):
-            return self._core.store.remove(resource.storage, key).doc, True
+        if gone:
+            self._core.store.remove(resource.storage, key)
+            return doc if resource.storage in _GRACEFUL else old.doc, True
         if doc != old.doc:
             doc = self._core.store.put(resource.storage, key, doc).doc
         return doc, False
@@ -290,6 +335,8 @@ class Writer:
         kept = [f for f in before.get("finalizers") or () if f in (FOREGROUND, ORPHAN)]
         if removal.propagation is not None:
             kept = {"Foreground": [FOREGROUND], "Orphan": [ORPHAN]}.get(removal.propagation, [])
+        elif resource.storage in _ORPHANING and not kept:
+            kept = [ORPHAN]
         grace = _grace(resource, old, removal)
         if before.get("deletionTimestamp"):
             grace = min(grace, before.get("deletionGracePeriodSeconds", 0))
@@ -344,6 +391,8 @@ class Writer:
         call: Call,
         subresource: str = "",
     ) -> None:
+        if resource.storage == ("", "services") and new is not None:
+            call.warnings.extend(services.warnings(new))
         if operation == "CREATE":
             self._refuse_in_terminating(resource, namespace, name)
         request = AdmissionRequest(
@@ -369,7 +418,7 @@ class Writer:
             )
         )
         if old is not None:
-            wrong += validation.validate_metadata_update(new["metadata"], old["metadata"])
+            wrong += validation.validate_metadata_update(new["metadata"], old["metadata"]) * _CHECKS
         if resource.crd is None:
             if not subresource:
                 wrong += validation.validate((resource.group, resource.kind), new, old)
@@ -455,8 +504,9 @@ def _carry_over(resource: Resource, old: Doc, new: Doc, subresource: str) -> Doc
     if subresource == "status":
         kept = before
         if resource.crd is None:
-            mutable = {k: v for k, v in given.items() if k in ("annotations", "finalizers")}
-            kept = {k: v for k, v in before.items() if k not in ("annotations", "finalizers")} | mutable
+            written = _STATUS_WRITES - _NOT_WITH_STATUS.get(resource.storage, frozenset())
+            kept = {k: v for k, v in before.items() if k not in written}
+            kept |= {k: v for k, v in given.items() if k in written and v}
         made = {key: value for key, value in old.items() if key != "status"}
         made["metadata"] = {
             **kept,
@@ -475,11 +525,12 @@ def _carry_over(resource: Resource, old: Doc, new: Doc, subresource: str) -> Doc
                 "resourceVersion",
                 "creationTimestamp",
                 "generation",
-                "deletionTimestamp",
-                "deletionGracePeriodSeconds",
             )
             if key in before
         }
+        for key in ("deletionTimestamp", "deletionGracePeriodSeconds"):  # another value is refused
+            if (value := given.get(key, before.get(key))) is not None:
+                system[key] = value
         own = ("labels", "annotations", "ownerReferences", "finalizers", "managedFields")
         given = {key: given[key] for key in own if given.get(key)}
         if "managedFields" not in given and "managedFields" in before:
@@ -496,6 +547,32 @@ def _carry_over(resource: Resource, old: Doc, new: Doc, subresource: str) -> Doc
     if not made["metadata"].get("managedFields"):
         made["metadata"] = _without(made["metadata"], "managedFields")
     return made
+
+
+def unregistered(kind: str, version: str) -> str:
+    """The complaint about a kind that is unknown."""
+    return f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
+
+
+def check_name(metadata: Doc, name: str) -> None:
+    """A document that is put somewhere has that name. Raises 400."""
+    if not (given := metadata.get("name")):
+        raise status.bad_request(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+    if given != name:
+        raise status.bad_request(
+            f"the name of the object ({given}) does not match the name on the URL ({name})"
+        )
+
+
+def _storage_key(resource: Resource, metadata: Doc) -> str:
+    """Where a server keeps an object in etcd; its errors show that."""
+    place = {"services": "services/specs", "nodes": "minions"}.get(resource.resource, resource.resource)
+    group = [resource.group] if resource.crd else []
+    return "/".join(
+        ["/registry", *group, place, *filter(None, [metadata.get("namespace")]), metadata["name"]]
+    )
 
 
 def _grace(resource: Resource, doc: Doc, removal: Removal) -> int:

@@ -1,0 +1,57 @@
+"""What a real server answered to every talk. `python -m tests.contract.kubernetes.record` asks it anew."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import FunctionType, ModuleType
+
+import httpx2
+
+from tests.contract.kubernetes.talk import Api, Doc, Talk
+from tests.contract.kubernetes.talks import objects, services, writes
+from tests.rig import apiserver
+
+SEEN = Path(__file__).with_name("seen.json")
+_MODULES = (writes, objects, services)
+
+
+def _talks(module: ModuleType) -> dict[str, Callable[[Talk], None]]:
+    """The public functions that the module itself defines."""
+    return {
+        f"{module.__name__.rpartition('.')[2]}.{name}": found
+        for name, found in vars(module).items()
+        if isinstance(found, FunctionType)
+        and found.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+TALKS = {name: talk for module in _MODULES for name, talk in _talks(module).items()}
+
+
+@functools.cache
+def seen() -> dict[str, list[Doc]]:
+    found: dict[str, list[Doc]] = json.loads(SEEN.read_text())
+    return found
+
+
+def main() -> None:
+    told: dict[str, list[Doc]] = {}
+    with tempfile.TemporaryDirectory() as folder, apiserver.start(Path(folder)) as server:
+        with httpx2.Client(base_url=server.url, verify=False, timeout=30) as http:
+            for name, talk in TALKS.items():
+                told[name] = (heard := Talk(Api("real", server.url, apiserver.ADMIN, http))).written
+                talk(heard)
+    blocks = (
+        f"{json.dumps(name)}: [\n{',\n'.join(json.dumps(line, ensure_ascii=False) for line in lines)}\n]"
+        for name, lines in told.items()
+    )
+    SEEN.write_text("{\n" + ",\n".join(blocks) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()
