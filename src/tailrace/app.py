@@ -21,7 +21,7 @@ from tailrace.errors import TailraceError, Usage
 from tailrace.kinds.orphan.controller import Orphans
 from tailrace.kinds.service import admission, controller, inputs, request, watched
 from tailrace.kube import resources
-from tailrace.kube.client import Kube
+from tailrace.kube.client import Kube, allow_all
 from tailrace.observe import logs, metrics
 from tailrace.plan import ops
 from tailrace.plan.executor import Executor
@@ -128,15 +128,19 @@ def read_cluster_domain(namespace: str) -> str:
 def build_manager(settings: Settings, edges: Edges) -> Manager:
     """The whole operator as one manager: tasks, watches, controllers, lease."""
     install = build_install(settings, edges.plane.login_server)
-    health, recorder = healths.Health(), Recorder(edges.cluster)
+    elector = build_elector(settings, edges.cluster, install.namespace)
+    allow = elector.check if elector is not None else allow_all
+    acting = edges.cluster.guard(allow)
+    health, recorder = healths.Health(), Recorder(acting)
     listing = devices.DeviceList(edges.plane, slow=settings.device_refresh.total_seconds())
     stores = watched.Stores()
     executor = Executor(
-        cluster=edges.cluster,
+        cluster=acting,
         plane=listing.plane,
         namespace=install.namespace,
         record=lambda event: recorder.record(build_notice(event)),
         written=stores.note,
+        allow=allow,
     )
     services = controller.Services(
         install=install,
@@ -144,11 +148,11 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
         executor=executor,
         plane=listing.plane,
         devices=listing,
-        admission=admission.Prober(edges.cluster, install.namespace, install.image),
+        admission=admission.Prober(acting, install.namespace, install.image),
         workers=settings.workers,
     )
     orphans = Orphans(executor)
-    manager = Manager(elector=build_elector(settings, edges.cluster, install.namespace))
+    manager = Manager(elector=elector)
     watches = watched.build_watches(stores, edges.cluster, install.namespace)
     watches.append(orphans.build_watch(edges.cluster, install.namespace))
     for watch in watches:
@@ -164,7 +168,7 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     manager.add_task("devices", listing.run)
     manager.add_task("recovery", services.wake_on_recovery)
     manager.add_task("events", recorder.run)
-    manager.add_task("settings", lambda: publish_settings(settings, install, edges.cluster), leader_only=True)
+    manager.add_task("settings", lambda: publish_settings(settings, install, acting), leader_only=True)
     manager.add_task("heartbeat", health.beat)
     manager.add_task("http", lambda: healths.serve(health, healths.listen(host, port)))
     return manager
@@ -190,7 +194,7 @@ async def publish_settings(settings: Settings, install: inputs.Install, cluster:
 
 def build_elector(settings: Settings, cluster: Kube, namespace: str) -> Elector | None:
     identity = settings.pod_name or f"{os.uname().nodename}-{os.getpid()}"
-    elector = Elector(cluster, namespace=namespace, name=LEASE, identity=identity)
+    elector = Elector(cluster.beside(), namespace=namespace, name=LEASE, identity=identity)
     return elector if settings.leader_election else None
 
 

@@ -232,3 +232,19 @@ async def test_a_private_ca_is_believed_where_the_kubeconfig_names_it(
             with pytest.raises(errors.Transient, match="certificate"):
                 await kube.get(PODS, "a", "default")
         assert len(server.asked) == 2
+
+
+async def test_a_guarded_client_reads_but_sends_no_write_that_is_not_allowed(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise errors.Transient("not now")
+
+    seen: list[Finished] = []
+    async with serve(WHOLE, WHOLE) as server, connect(tmp_path, server.url, seen=seen) as kube:
+        guarded = kube.guard(refuse)
+        await guarded.get(PODS, "a", "default")
+        with pytest.raises(errors.Transient, match="not now"):
+            await guarded.patch(PODS, "a", "default", {})
+        with pytest.raises(errors.Transient, match="not now"):
+            await guarded.delete(PODS, "a", "default")
+        await kube.patch(PODS, "a", "default", {})
+    assert [verb for verb, _, _ in seen] == ["get", "patch"]

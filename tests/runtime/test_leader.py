@@ -159,3 +159,18 @@ async def test_a_leader_that_slept_finds_another_and_ends() -> None:
     assert isinstance(holding.exception(), LeaseLost)
     assert not leads(first)
     await standby
+
+
+async def test_who_slept_may_not_act_from_the_first_instant_on() -> None:
+    """Before the loop has come to the renewal: whatever else woke up first asks, and is refused."""
+    server, clock = Server(), HeldClock()
+    first = candidate(server, clock, "one")
+    with pytest.raises(LeaseLost):
+        first.check()
+    await first.acquire()
+    clock.time += 9.5
+    first.check()
+    clock.time += 1
+    assert first.leading
+    with pytest.raises(LeaseLost):
+        first.check()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,10 @@ def decode[S](kind: type[S], body: bytes | msgspec.Raw) -> S:
     return found
 
 
+def allow_all() -> None:
+    """Let every write pass."""
+
+
 def no_observer(verb: str, resource: str, code: int, seconds: float) -> None:
     """Observe nothing."""
 
@@ -71,6 +76,7 @@ class Kube:
     ) -> None:
         self._http = http
         self._observe = observer if observer is not None else no_observer
+        self._allow: Callable[[], None] = allow_all
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
         self.cluster_name = cluster_name
         self.namespace = namespace
@@ -102,10 +108,24 @@ class Kube:
             )
         return cls(http, cluster_name=config.context_name, namespace=config.namespace, observer=observer)
 
+    def beside(self) -> Self:
+        """The same cluster and connections for what must not wait behind other requests: a lease that waits in the
+        line of a slow server is lost. It is closed with this one, not by itself."""
+        return type(self)(
+            self._http, cluster_name=self.cluster_name, namespace=self.namespace, observer=self._observe
+        )
+
     @property
     def url(self) -> str:
         """The API server's address, for messages."""
         return str(self._http.base_url).rstrip("/")
+
+    def guard(self, allow: Callable[[], None]) -> Self:
+        """The same cluster over the same connections, but every write asks `allow` right before it is sent; what that
+        raises ends the call. Closing either closes both."""
+        twin = copy.copy(self)
+        twin._allow = allow
+        return twin
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -308,6 +328,8 @@ class Kube:
         path = resource.path(namespace, name, subresource)
         label = f"{resource.plural}/{subresource}" if subresource else resource.plural
         async with self._slots:
+            if verb not in _READING:
+                self._allow()
             with self._observed(verb, label) as seen:
                 return await self._send(
                     method,
@@ -383,6 +405,8 @@ class Kube:
         except msgspec.MsgspecError as error:
             raise Transient(f"The API server's answer is no {what} that can be read: {error}.") from error
 
+
+_READING = frozenset({"get", "list"})
 
 _HOW: dict[str, tuple[str, str]] = {
     "get": ("GET", ""),

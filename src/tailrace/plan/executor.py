@@ -2,7 +2,8 @@
 
 Stages run in order, the operations of a stage together; the first failure stops what has not begun, and is raised
 once what is under way has ended. Nothing is decided here: a crash, or a failure, leaves a world that the next
-decision reads. Ownership is checked before the first operation, for the whole plan.
+decision reads. Ownership is checked before the first operation, for the whole plan; whether this process may act at
+all, before every change on the control plane (the cluster's client asks it for each write by itself).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, assert_never
 from tailrace import errors
 from tailrace.api import kube, names
 from tailrace.kube import resources
-from tailrace.kube.client import Kube
+from tailrace.kube.client import Kube, allow_all
 from tailrace.plan import ops, ownership
 from tailrace.proxy import secret
 from tailrace.tailnet import port
@@ -42,6 +43,7 @@ class Executor:
         namespace: str,
         record: Recorder,
         written: Written,
+        allow: Callable[[], None] = allow_all,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._cluster = cluster
@@ -49,6 +51,7 @@ class Executor:
         self._namespace = namespace
         self._record = record
         self._written = written
+        self._allow = allow
         self._now = now
 
     async def run(self, plan: ops.Plan) -> ops.Result:
@@ -174,6 +177,7 @@ class Executor:
 
     async def _mint(self, op: ops.MintKey) -> None:
         """A key that could not be put where it belongs is revoked at once, so that none lies about."""
+        self._allow()
         key = await self._plane.mint_key(
             port.KeyRequest(tags=op.tags, ttl=op.ttl, description=op.description)
         )
@@ -190,6 +194,7 @@ class Executor:
             return  # it expires by itself; the failure that led here is the one to tell
 
     async def _call(self, op: ops.RevokeKey | ops.DeleteDevice | ops.RenameDevice | ops.TagDevice) -> None:
+        self._allow()
         try:
             match op:
                 case ops.RevokeKey(key=key):
@@ -210,6 +215,7 @@ class Executor:
             found = await self._plane.get_device(device)
             if found.online or not found.tags or not set(found.tags) <= set(op.tags):
                 raise errors.Conflict(f'device {device} ("{op.name}") came back to life meanwhile')
+            self._allow()
         await self._plane.delete_device(device)
 
 

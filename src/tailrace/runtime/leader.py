@@ -4,6 +4,9 @@ The rules are those of client-go's leader election, so that its tools and habits
 holder's record has not changed for a whole lease duration *on its own clock* (clocks of other machines are never
 compared); the holder gives up when it could not renew within the renew deadline, which is shorter, so that two never
 act at once; a clean stop gives the lease away, so that a standby need not wait.
+
+A process that was paused wakes up believing that it leads. So every write asks `check` at the last moment: the
+deadline has passed on the clock, whatever the loop has got to by then.
 """
 
 from __future__ import annotations
@@ -76,6 +79,7 @@ class Elector:
         self._chance = chance
         self._seen: Lease | None = None
         self._seen_at = 0.0
+        self._renewed = 0.0
         self.leading = False
 
     @property
@@ -83,9 +87,19 @@ class Elector:
         """Who was last seen holding the lease, "" when nobody was."""
         return (self._seen.spec.holderIdentity or "") if self._seen is not None else ""
 
+    def check(self) -> None:
+        """May this process act now?
+
+        Raises:
+            LeaseLost: it does not lead, or has not renewed for so long that another may lead already.
+        """
+        if not self.leading or self._clock.monotonic() >= self._renewed + self._terms.renew_deadline:
+            raise LeaseLost(f"The lease {self._name} is not held by this process.")
+
     async def acquire(self) -> None:
         """Wait until the lease is ours."""
         while True:
+            self._renewed = self._clock.monotonic()
             try:
                 if await self._try():
                     break
@@ -101,12 +115,10 @@ class Elector:
         Raises:
             LeaseLost: the deadline passed, or another holds it.
         """
-        renewed = self._clock.monotonic()
         try:
             while True:
                 await self._clock.sleep(self._terms.retry)
-                deadline = renewed + self._terms.renew_deadline
-                renewed = await self._renew(renewed, deadline)
+                await self._renew(self._renewed + self._terms.renew_deadline)
         finally:
             self.leading = False
 
@@ -120,8 +132,8 @@ class Elector:
         except TailraceError as error:
             log.warning("the lease could not be released", lease=self._name, error=str(error))
 
-    async def _renew(self, renewed: float, deadline: float) -> float:
-        """One renewal; gives the time that counts as the last one."""
+    async def _renew(self, deadline: float) -> None:
+        """One attempt to renew."""
         started = self._clock.monotonic()
         try:
             ours = await _within(self._clock, deadline - started, self._try())
@@ -131,10 +143,11 @@ class Elector:
         if ours is False:
             raise LeaseLost(f"The lease {self._name} is held by {self.holder}.")
         if ours:
-            return started  # when we asked, not when the answer came: the others count from the write
-        if self._clock.monotonic() >= deadline:
+            self._renewed = (
+                started  # when we asked, not when the answer came: the others count from the write
+            )
+        elif self._clock.monotonic() >= deadline:
             raise LeaseLost(f"The lease {self._name} could not be renewed in time.")
-        return renewed
 
     async def _try(self) -> bool:
         """Take or renew the lease. False: another holds it."""

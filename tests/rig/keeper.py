@@ -1,0 +1,44 @@
+"""Runs one program for the test process and ends it with that process, however it ends: SIGKILL included.
+
+    python keeper.py PROGRAM [ARGUMENT …]
+
+The test process holds the other end of standard input and never writes: end of file means that it is gone. The
+program itself is bound to this keeper by the kernel, so that killing the keeper leaves nothing either. Linux alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import subprocess
+import sys
+import threading
+
+_PR_SET_PDEATHSIG = 1
+_GRACE = 10.0  # seconds between asking and killing
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent's thread ends; call it in the child."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main(command: list[str]) -> int:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the end of the input is the one word that counts
+    program = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
+
+    def end() -> None:
+        sys.stdin.buffer.read()
+        program.terminate()
+        try:
+            program.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            program.kill()
+
+    threading.Thread(target=end, daemon=True).start()
+    return program.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,144 @@
+"""Stands in for a node: its kubelet and, in each proxy pod, containerboot. The pods are the real controllers' work.
+
+A pod is bound, joins with the key in its Secret, is told Ready, and once it is deleted it stays until its proxy has
+left the tailnet: what an operator may rely on. What a proxy is belongs to its Secret: a new Secret is a new machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Self
+
+from bench.grounds import HOME
+
+from tailrace import errors
+from tailrace.api import kube, names
+from tailrace.kube import resources
+from tailrace.kube.client import Kube
+from tailrace.kube.resource import Resource
+from tailrace.kube.store import Event, Store
+from tailrace.kube.watch import Watch
+from tailrace.proxy import secret
+from tailrace.sandbox.controlplane.control import ControlPlane
+from tailrace.sandbox.controlplane.records import LoginRefused
+
+NAME = "rig"
+NODES = Resource(group="", version="v1", plural="nodes", kind="Node", type=kube.Object, namespaced=False)
+_PAUSE = 0.2  # seconds until a container is tried again; a real node waits longer
+_READY = {
+    "phase": "Running",
+    "conditions": [{"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"}],
+}
+
+
+class Kubelet(Kube):
+    """What nobody but a node does with a pod."""
+
+    async def bind(self, pod: str) -> None:
+        target = {"metadata": {"name": pod}, "target": {"kind": "Node", "name": NAME}}
+        await self._call("create", resources.PODS, HOME, pod, subresource="binding", body=target)
+
+    async def bury(self, pod: str, uid: str) -> None:
+        """Its containers have ended: the object may go."""
+        options = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid}}
+        await self._call("delete", resources.PODS, HOME, pod, body=options)
+
+
+class Node:
+    """Runs every pod of ours, each as a task. Use `start`."""
+
+    def __init__(self, cluster: Kubelet, plane: ControlPlane) -> None:
+        self._cluster, self._plane = cluster, plane
+        self._bells: dict[str, asyncio.Event] = {}  # by pod uid
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._store: Store[kube.Pod] = Store("pods")
+        self._store.on_event(self._see)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def start(cls, kubeconfig: Path, plane: ControlPlane) -> AsyncIterator[Self]:
+        async with Kubelet.connect(kubeconfig=kubeconfig) as cluster:
+            with contextlib.suppress(errors.Conflict):
+                await cluster.create(NODES, {"metadata": {"name": NAME}})
+            node = cls(cluster, plane)
+            labels = f"{names.MANAGED}=true"
+            watch = Watch(cluster, resources.PODS, node._store, namespace=HOME, labels=labels)
+            watching = asyncio.create_task(watch.run())
+            try:
+                yield node
+            finally:
+                for task in (watching, *node._tasks):
+                    task.cancel()
+                await asyncio.gather(watching, *node._tasks, return_exceptions=True)
+
+    def _see(self, event: Event[kube.Pod]) -> None:
+        uid = event.obj.metadata.uid
+        bell = self._bells.get(uid)
+        if bell is not None:
+            bell.set()
+        elif event.new is not None:
+            self._bells[uid] = asyncio.Event()
+            task = asyncio.create_task(self._run(event.new.metadata.name, uid))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _is_wanted(self, name: str, uid: str) -> bool:
+        pod = self._store.get(HOME, name)
+        return pod is not None and pod.metadata.uid == uid and pod.metadata.deletionTimestamp is None
+
+    async def _run(self, name: str, uid: str) -> None:
+        """One pod's life."""
+        bell, joined = self._bells[uid], ""
+        while self._is_wanted(name, uid):
+            bell.clear()
+            try:
+                joined = await self._turn(name, started=bool(joined))
+            except (errors.TailraceError, LoginRefused):
+                joined = ""  # a container that failed is started again
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(bell.wait(), None if joined else _PAUSE)
+        if joined:
+            self._plane.tailnet.nodes.set_connected(joined, False)
+        while True:
+            try:
+                await self._cluster.bury(name, uid)
+            except (errors.NotFound, errors.Conflict):
+                break
+            except errors.TailraceError:
+                await asyncio.sleep(_PAUSE)
+            else:
+                break
+        del self._bells[uid]
+
+    async def _turn(self, name: str, *, started: bool) -> str:
+        """Bring the container to where its Secret wants it; gives the id of its device."""
+        if not started:
+            with contextlib.suppress(errors.Conflict):
+                await self._cluster.bind(name)
+        found = await self._cluster.get(resources.SECRETS, name, HOME)
+        config = secret.decode_object(kube.decode_key(found.data.config))
+        nodes = self._plane.tailnet.nodes
+        device = nodes.get(kube.decode_key(found.data.device_id))
+        if device is None or (config.get("AuthKey") and not started):
+            device = nodes.login(
+                auth_key=config.get("AuthKey", ""),
+                hostname=config["Hostname"],
+                machine_key=f"mkey:{found.metadata.uid}",
+            )
+        device = nodes.update(device.id, hostname=config["Hostname"])
+        nodes.set_connected(device.id, True)
+        values = {
+            "device_id": device.id,
+            "device_fqdn": f"{device.name}.{self._plane.tailnet.base_domain}.",
+            "device_ips": json.dumps(list(device.addresses)),
+        }
+        data = {key: kube.encode_key(value) for key, value in values.items()}
+        if not data.items() <= {k: getattr(found.data, k) for k in data}.items():
+            await self._cluster.patch(resources.SECRETS, name, HOME, {"data": data})
+        if not started:
+            await self._cluster.patch(resources.PODS, name, HOME, {"status": _READY}, subresource="status")
+        return device.id
