@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _GRACE = 1.0  # seconds for calls under way
+_IDLE = 90  # seconds until a silent connection is closed, as in Go's servers: a client that reuses it sooner is safe
 
 
 class _Server(uvicorn.Server):
@@ -99,6 +100,7 @@ class Listener:
             lifespan="off",
             ws="none",
             date_header=False,
+            timeout_keep_alive=_IDLE,
             ssl_certfile=self._cert,
             ssl_keyfile=self._key,
         )
