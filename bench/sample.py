@@ -65,6 +65,10 @@ async def take(address: str, pid: int) -> Sample:
     )
 
 
+def is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
 def read_cpu(pid: int) -> float:
     """CPU seconds of a process, user and system together."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -120,10 +120,13 @@ async def wait_calm(address: str, pid: int, seconds: float) -> Sample:
     return last
 
 
-async def wait_done(done: Done, count: int, limit: float) -> None:
+async def wait_done(done: Done, count: int, limit: float, pid: int) -> None:
+    """Until all have reached the goal, unless the operator ends or the time does."""
     began = time.monotonic()
     while len(done.names) < count:
         await asyncio.sleep(_LOOK)
+        if not sample.is_running(pid):
+            raise SystemExit(f"the operator ended after {len(done.names)} of {count} Services")
         if time.monotonic() - began > limit:
             raise SystemExit(f"only {len(done.names)} of {count} Services after {limit} s")
 
@@ -143,7 +146,7 @@ async def measure(ground: Ground, folder: Path, count: int, options: argparse.Na
                 *(cluster.create(resources.SERVICES, build_service(n)) for n in range(count))
             )
             created = time.monotonic() - began
-            await wait_done(done, count, options.limit)
+            await wait_done(done, count, options.limit, pid)
             elapsed = time.monotonic() - began
             sandbox = sample.read_cpu(ground.pid) - spent if ground.pid else None
             loads = (load, os.getloadavg()[0])

@@ -5,6 +5,7 @@ Each fault is shown twice, by a server and by the wrapper of `tests.support.faul
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import ssl
@@ -248,3 +249,24 @@ async def test_a_guarded_client_reads_but_sends_no_write_that_is_not_allowed(tmp
             await guarded.delete(PODS, "a", "default")
         await kube.patch(PODS, "a", "default", {})
     assert [verb for verb, _, _ in seen] == ["get", "patch"]
+
+
+async def test_what_goes_beside_does_not_wait_in_the_line_of_a_slow_server() -> None:
+    """All requests that may be under way hang; one more on the twin is answered at once."""
+    hanging, release = asyncio.Semaphore(0), asyncio.Event()
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        if not request.url.path.endswith("/urgent"):
+            hanging.release()
+            await release.wait()
+        return httpx2.Response(200, json=pod("urgent", 1))
+
+    http = httpx2.AsyncClient(base_url="http://cluster", transport=httpx2.MockTransport(answer))
+    async with Kube(http, cluster_name="slow") as kube, asyncio.TaskGroup() as group:
+        for _ in range(client.CALLS_AT_ONCE + 1):
+            group.create_task(kube.get(PODS, "a", "default"))
+        for _ in range(client.CALLS_AT_ONCE):
+            await hanging.acquire()
+        found = await kube.beside().get(PODS, "urgent", "default")
+        assert (found.metadata.name, release.is_set()) == ("urgent", False)
+        release.set()
