@@ -44,7 +44,7 @@ def render(helm: str) -> str:
         sys.exit(f"helm template failed:\n{done.stderr}")
     foreign = ("app.kubernetes.io/managed-by:", "helm.sh/chart:", "# Source:")
     lines = [line for line in done.stdout.splitlines() if not line.strip().startswith(foreign)]
-    return HEADER + "\n".join(lines) + "\n"
+    return HEADER + "\n".join(lines).replace("\n\n---", "\n---").rstrip() + "\n"
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ has the line, a sentence and the way out. What a value may be is in `values`; th
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -216,6 +217,8 @@ def find_wrong(row: values.Value, value: Any) -> str:
             values.SETTINGS[row.env]["parse"](value)
         except ValueError as error:
             return str(error)
+    if "pattern" in rules and not re.search(rules["pattern"], value):
+        return "is not in the form that is wanted"
     return ""
 
 

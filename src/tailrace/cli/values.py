@@ -150,7 +150,14 @@ VALUES: Final = (
     setting("operatorConfig.deleteDeadline", "TAILRACE_DELETE_DEADLINE", **DURATION),
     setting("operatorConfig.workers", "TAILRACE_WORKERS"),
     setting("operatorConfig.controlPlaneCalls", "TAILRACE_CONTROL_PLANE_CALLS"),
-    setting("operatorConfig.metricsAddress", "TAILRACE_METRICS_ADDRESS", pattern=r"^.*:[0-9]+$"),
+    text(
+        "operatorConfig.metricsAddress",
+        "Where /metrics, /healthz and /readyz are served: `:8080`, or `[::]:8080` where pods have IPv6 alone. One "
+        "address alone would keep the probes out.",
+        SETTINGS["TAILRACE_METRICS_ADDRESS"]["default"],
+        env="TAILRACE_METRICS_ADDRESS",
+        pattern=r"^(\[::\]|0\.0\.0\.0)?:[0-9]+$",
+    ),
     many("operatorConfig.extraEnv", "Further environment variables of the operator."),
     free(
         "operatorConfig.resources",
