@@ -56,3 +56,24 @@ def test_every_setting_is_documented_and_named_once() -> None:
 )
 def test_the_cluster_domain_comes_from_the_search_list(text: str, domain: str) -> None:
     assert settings.find_cluster_domain(text, "tailscale") == domain
+
+
+def test_what_is_written_down_reads_as_the_same_settings() -> None:
+    environment = {
+        "OPERATOR_NAMESPACE": "there",
+        "PROXY_TAGS": "tag:b,tag:a",
+        "OPERATOR_DEFAULT_LOAD_BALANCER": "true",
+        "TAILRACE_PROXY_MODE": "userspace",
+        "TAILRACE_KEY_TTL": "90m",
+        "TAILRACE_METRICS_ADDRESS": "[::1]:9090",
+        "TAILRACE_WORKERS": "3",
+    }
+    loaded = settings.load(environment)
+    written = settings.dump(loaded)
+    assert settings.load(written) == loaded
+    assert settings.dump(settings.load(written)) == written
+
+
+def test_credentials_and_files_are_not_written_down() -> None:
+    loaded = settings.load(dict.fromkeys(settings.LOCAL, "/secret/place"))
+    assert "secret" not in str(settings.dump(loaded))

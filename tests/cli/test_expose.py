@@ -159,7 +159,7 @@ def test_a_cluster_that_does_not_answer_for_a_moment_is_asked_again(
 def test_who_may_only_edit_services_can_expose(town: Town, person: Person) -> None:
     """The operator's settings, Secrets and proxies may be closed to a developer."""
     rules = [{"apiGroups": [""], "resources": ["services"], "verbs": ["get", "list", "patch"]}]
-    developer = person.as_account(town, "developer", rules)
+    developer = person.as_account("developer", rules)
     town.apply(service("mine"), backend("mine"))
     said = developer.type("expose", "default/mine")
     assert said.code == Exit.OK, said.err

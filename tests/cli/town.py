@@ -31,8 +31,8 @@ class Town:
 
     folder: Path
     world: World = field(init=False)
+    _operator: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
-    _operator: asyncio.Event = field(default_factory=asyncio.Event)
 
     def on[T](self, act: Callable[[World], T]) -> T:
         """Do something with the world, in its loop."""
@@ -50,6 +50,10 @@ class Town:
     def wait(self, act: Callable[[World], Any]) -> None:
         """Await something of the world."""
         asyncio.run_coroutine_threadsafe(act(self.world), self._loop).result(PATIENCE)
+
+    def stop_operator(self) -> None:
+        """As a scale-down to nothing: the world goes on without it."""
+        self.wait(lambda _: self._operator.aclose())
 
     def until(self, true: Callable[[World], Any]) -> None:
         """Until something is true of the world."""
@@ -80,17 +84,20 @@ class Town:
     # Its life ----------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def live(self, *, operator: bool) -> Iterator[None]:
+    def live(self, *, operator: bool, **environment: str) -> Iterator[None]:
+        """Up and running; `environment` is the operator's."""
         ready, stop = threading.Event(), asyncio.Event()
         failed: list[BaseException] = []
 
         async def main() -> None:
             async with await World.start(self.folder, Options(pace=0.05)) as self.world:
                 await sandbox.fill(self.world, [])
-                async with contextlib.AsyncExitStack() as stack:
+                async with self._operator:
                     if operator:
-                        await stack.enter_async_context(
-                            sandbox.run_operator(self.world, TAILRACE_METRICS_ADDRESS="127.0.0.1:0")
+                        await self._operator.enter_async_context(
+                            sandbox.run_operator(
+                                self.world, TAILRACE_METRICS_ADDRESS="127.0.0.1:0", **environment
+                            )
                         )
                     ready.set()
                     await stop.wait()
@@ -141,25 +148,31 @@ class Person:
         assert not [secret for secret in self.secrets() if secret in out + err]
         return Said(code, out, err)
 
-    def as_account(self, town: Town, name: str, rules: list[dict[str, Any]]) -> Person:
-        """Somebody with these rights alone, in namespace default."""
+    def as_account(self, name: str, rules: list[dict[str, Any]], *, namespace: str = "default") -> Person:
+        """Somebody with these rights alone, in this namespace or everywhere ("")."""
         account = {"kind": "ServiceAccount", "name": name, "namespace": "default"}
-        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
-        metadata, rbac = {"name": name, "namespace": "default"}, "rbac.authorization.k8s.io/v1"
-        town.apply(
-            {"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": rules},
+        kind = "Role" if namespace else "ClusterRole"
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
+        metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
+        rbac = "rbac.authorization.k8s.io/v1"
+        self.town.apply(
+            {"apiVersion": rbac, "kind": kind, "metadata": metadata, "rules": rules},
             {
                 "apiVersion": rbac,
-                "kind": "RoleBinding",
+                "kind": f"{kind}Binding",
                 "metadata": metadata,
                 "roleRef": role,
                 "subjects": [account],
             },
         )
-        token = town.on(lambda world: world.cluster.tokens.add(service_account("default", name)))
-        kubeconfig = town.folder / f"{name}.kubeconfig"
-        kubeconfig.write_text(self.kubeconfig.read_text().replace(town.world.admin_token, token))
-        return Person(town, self.capture, kubeconfig)
+        token = self.town.on(lambda world: world.cluster.tokens.add(service_account("default", name)))
+        return self.with_token(token)
+
+    def with_token(self, token: str) -> Person:
+        """Somebody who shows this token."""
+        kubeconfig = self.town.folder / "other.kubeconfig"
+        kubeconfig.write_text(self.kubeconfig.read_text().replace(self.town.world.admin_token, token))
+        return Person(self.town, self.capture, kubeconfig)
 
     def secrets(self) -> Sequence[str]:
         world = self.town.world

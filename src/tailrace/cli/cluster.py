@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import difflib
 import os
@@ -39,6 +40,16 @@ async def connect(target: Target | None) -> AsyncIterator[Kube]:
         yield cluster
     finally:
         await cluster.close()
+
+
+@contextlib.asynccontextmanager
+async def together() -> AsyncIterator[asyncio.TaskGroup]:
+    """Requests at once: the first failure ends the others and comes out alone."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
 
 
 def describe(cluster: Kube) -> str:

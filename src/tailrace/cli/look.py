@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tailrace import app, errors
 from tailrace.api import kube, names
-from tailrace.cli.cluster import Operator
+from tailrace.cli.cluster import Operator, together
 from tailrace.kinds.service import admission, inputs, request
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
@@ -45,32 +45,34 @@ async def look(
         Usage: the operator's namespace does not exist.
     """
     install = build_install(operator)
-    children, services, slices, running = await asyncio.gather(
-        read_children(cluster, operator.namespace, service),
-        cluster.list(resources.SERVICES),
-        cluster.list(
-            resources.ENDPOINT_SLICES,
-            service.metadata.namespace,
-            labels=f"{names.SERVICE_NAME}={service.metadata.name}",
-        ),
-        describe_operator(cluster, operator.namespace),
-    )
+    meta = service.metadata
+    behind = f"{names.SERVICE_NAME}={meta.name}"
+    async with together() as group:
+        reading = group.create_task(read_children(cluster, operator.namespace, service))
+        services = group.create_task(cluster.list(resources.SERVICES))
+        slices = group.create_task(cluster.list(resources.ENDPOINT_SLICES, meta.namespace, labels=behind))
+        running = group.create_task(describe_operator(cluster, operator.namespace))
+    children = reading.result()
     tailnet, control_plane = await ask_tailnet(cluster, plane, operator, service, children.state)
     admitted, unseen = await ask_admission(cluster, install)
     world = inputs.Inputs(
-        namespace=service.metadata.namespace,
-        name=service.metadata.name,
+        namespace=meta.namespace,
+        name=meta.name,
         install=install,
         service=service,
         children=children,
         tailnet=tailnet,
         admission=admitted,
-        rivals=find_rivals(service, services, install.defaults),
-        slices=tuple(slices),
+        rivals=find_rivals(service, services.result(), install.defaults),
+        slices=tuple(slices.result()),
         now=datetime.now(UTC),
     )
     return Look(
-        inputs=world, service=service, running=running, control_plane=control_plane, unseen=tuple(unseen)
+        inputs=world,
+        service=service,
+        running=running.result(),
+        control_plane=control_plane,
+        unseen=tuple(unseen),
     )
 
 
@@ -87,22 +89,27 @@ async def read_children(cluster: Kube, home: str, service: kube.Service) -> inpu
     meta = service.metadata
     owner = proxy_names.build_labels("svc", meta.namespace, meta.name)
     labels = ",".join(f"{key}={value}" for key, value in owner.items())
-    secrets, sets, accounts, roles, bindings, pods = await asyncio.gather(
-        cluster.list(resources.SECRETS, home, labels=labels),
-        cluster.list(resources.STATEFUL_SETS, home, labels=labels),
-        cluster.list(resources.SERVICE_ACCOUNTS, home, labels=labels),
-        cluster.list(resources.ROLES, home, labels=labels),
-        cluster.list(resources.ROLE_BINDINGS, home, labels=labels),
-        cluster.list(resources.PODS, home, labels=labels),
-    )
+    async with together() as group:
+        secrets = group.create_task(cluster.list(resources.SECRETS, home, labels=labels))
+        sets = group.create_task(cluster.list(resources.STATEFUL_SETS, home, labels=labels))
+        accounts = group.create_task(cluster.list(resources.SERVICE_ACCOUNTS, home, labels=labels))
+        roles = group.create_task(cluster.list(resources.ROLES, home, labels=labels))
+        bindings = group.create_task(cluster.list(resources.ROLE_BINDINGS, home, labels=labels))
+        pods = group.create_task(cluster.list(resources.PODS, home, labels=labels))
+    state = first(secrets)
     return inputs.Children(
-        service_account=accounts[0] if accounts else None,
-        role=roles[0] if roles else None,
-        role_binding=bindings[0] if bindings else None,
-        state=secret.read(secrets[0]) if secrets else None,
-        statefulset=sets[0] if sets else None,
-        pod=pods[0] if pods else None,
+        service_account=first(accounts),
+        role=first(roles),
+        role_binding=first(bindings),
+        state=None if state is None else secret.read(state),
+        statefulset=first(sets),
+        pod=first(pods),
     )
+
+
+def first[T](listed: asyncio.Task[Sequence[T]]) -> T | None:
+    found = listed.result()
+    return found[0] if found else None
 
 
 def find_rivals(

@@ -95,6 +95,7 @@ def run_command(arguments: list[str]) -> int:
         command, bound, _ = cli.parse_args(arguments, exit_on_error=False, print_error=False)
         outcome = command(*bound.args, **bound.kwargs)
         code = asyncio.run(outcome) if asyncio.iscoroutine(outcome) else outcome
+        sys.stdout.flush()
         return int(code or Exit.OK)
     except CycloptsError as error:
         output.tell_error(
@@ -121,7 +122,8 @@ def tell_failure(error: BaseException) -> int:
         case errors.TailraceError():
             output.tell_error(str(error), hint="kubectl cluster-info tells whether the cluster answers")
             return Exit.UNREACHABLE
-        case BrokenPipeError():
+        case BrokenPipeError():  # whoever read has seen enough, as `head` has
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
             return Exit.OK
         case _:
             output.tell_error(

@@ -68,9 +68,10 @@ async def gather_again(cluster: Kube, namespace: str | None, rows: list[view.Row
 async def gather_rows(cluster: Kube, namespace: str | None) -> list[view.Row]:
     """A row for each Service that concerns us, sorted by namespace and name."""
     operator = await clusters.find_operator(cluster)
-    services, (secrets, workloads) = await asyncio.gather(
-        cluster.list(resources.SERVICES, namespace), list_children(cluster, operator.namespace)
-    )
+    async with clusters.together() as group:
+        listing = group.create_task(cluster.list(resources.SERVICES, namespace))
+        children = group.create_task(list_children(cluster, operator.namespace))
+    services, (secrets, workloads) = listing.result(), children.result()
     states = {s.metadata.name: s for s in secrets}
     sets = {s.metadata.name: s for s in workloads}
     rows = []
@@ -88,10 +89,10 @@ async def list_children(
     """The proxies' Secrets and StatefulSets; who may not read them still sees the conditions."""
     labels = f"{names.MANAGED}=true,{names.PARENT_TYPE}=svc"
     try:
-        return await asyncio.gather(
-            cluster.list(resources.SECRETS, home, labels=labels),
-            cluster.list(resources.STATEFUL_SETS, home, labels=labels),
-        )
+        async with clusters.together() as group:
+            secrets = group.create_task(cluster.list(resources.SECRETS, home, labels=labels))
+            workloads = group.create_task(cluster.list(resources.STATEFUL_SETS, home, labels=labels))
+        return secrets.result(), workloads.result()
     except errors.Denied as error:
         output.tell_once(f"note: modes, devices and URLs are left out: {error}")
         return (), ()
