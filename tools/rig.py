@@ -30,13 +30,18 @@ def list_tools(module: Path) -> list[str]:
 
 
 def build_flags(module: Path) -> str:
-    """Linker flags; Kubernetes' programs learn their version from them."""
-    version = re.search(r"k8s\.io/kubernetes (v\d+)\.(\d+)\.(\d+)", (module / "go.mod").read_text())
-    if not version:
-        return "-s -w"
-    major, minor, patch = version[1][1:], version[2], version[3]
-    base = "k8s.io/component-base/version"
-    return f"-s -w -X {base}.gitVersion=v{major}.{minor}.{patch} -X {base}.gitMajor={major} -X {base}.gitMinor={minor}"
+    """Linker flags: programs learn their version from them."""
+    text = (module / "go.mod").read_text()
+    if found := re.search(r"k8s\.io/kubernetes (v(\d+)\.(\d+)\.\d+)", text):
+        base = "k8s.io/component-base/version"
+        stamps = {f"{base}.gitVersion": found[1], f"{base}.gitMajor": found[2], f"{base}.gitMinor": found[3]}
+    elif found := re.search(r"^\s*tailscale\.com v(\S+)", text, re.M):
+        stamps = {f"tailscale.com/version.{name}Stamp": found[1] for name in ("short", "long")}
+    elif found := re.search(r"^\s*helm\.sh/helm/v4 (v\S+)", text, re.M):
+        stamps = {"helm.sh/helm/v4/internal/version.version": found[1]}
+    else:
+        stamps = {}
+    return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in stamps.items())])
 
 
 def name_binary(package: str) -> str:

@@ -1,14 +1,9 @@
-"""The contract on every control plane there is: the twin always, a real Headscale where one is named.
-
-`TAILRACE_TEST_HEADSCALE` is the URL of a throw-away Headscale (policy with `tag:k8s`), `TAILRACE_TEST_HEADSCALE_KEY`
-an API key of it. All devices of it are deleted.
-"""
+"""The contract on the memory twin and on a real Headscale; `tests/sandbox/controlplane` runs it on the emulations."""
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import httpx2
 import pytest
@@ -16,11 +11,11 @@ import pytest
 from tailrace.tailnet import connect, credentials, memory
 from tailrace.tailnet.port import DeviceId, MintedKey
 from tests.contract import controlplane
+from tests.rig import binaries, tailnet
 
 pytestmark = pytest.mark.anyio
 
-HEADSCALE = os.environ.get("TAILRACE_TEST_HEADSCALE", "")
-HEADSCALE_KEY = os.environ.get("TAILRACE_TEST_HEADSCALE_KEY", "")
+MISSING = binaries.find_missing(tailnet.BINARIES[:1])
 
 
 class MemoryHarness(controlplane.Harness):
@@ -34,13 +29,14 @@ class MemoryHarness(controlplane.Harness):
 class HeadscaleHarness(controlplane.Harness):
     """Devices come by Headscale's own way to pretend one, which needs a user and no client."""
 
-    def __init__(self) -> None:
-        source = credentials.Values(lambda: {"api_key": HEADSCALE_KEY}, where="the environment")
-        self.plane = connect.connect(source, HEADSCALE)
+    def __init__(self, server: tailnet.Headscale) -> None:
+        self._server = server
+        source = credentials.Values(lambda: {"api_key": server.api_key}, where="the rig")
+        self.plane = connect.connect(source, server.url)
 
     async def join(self, key: MintedKey, hostname: str) -> DeviceId:
-        headers = {"Authorization": f"Bearer {HEADSCALE_KEY}"}
-        async with httpx2.AsyncClient(base_url=f"{HEADSCALE}/api/v1", headers=headers) as http:
+        headers = {"Authorization": f"Bearer {self._server.api_key}"}
+        async with httpx2.AsyncClient(base_url=f"{self._server.url}/api/v1", headers=headers) as http:
             await http.post("/user", json={"name": "contract"})
             request = f"hskey-authreq-{secrets.token_hex(12)}"
             node = {"user": "contract", "key": request, "name": hostname, "routes": ["10.1.0.0/24"]}
@@ -51,17 +47,27 @@ class HeadscaleHarness(controlplane.Harness):
         return device
 
 
+@pytest.fixture(scope="module")
+def headscale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tailnet.Headscale]:
+    with tailnet.start_headscale(tmp_path_factory.mktemp("headscale")) as running:
+        yield running
+
+
 @pytest.fixture(
     params=[
         "memory",
         pytest.param(
             "headscale",
-            marks=pytest.mark.skipif(not HEADSCALE, reason="TAILRACE_TEST_HEADSCALE names no Headscale"),
+            marks=pytest.mark.skipif(bool(MISSING), reason=f"a real Headscale lacks {', '.join(MISSING)}"),
         ),
     ]
 )
 async def harness(request: pytest.FixtureRequest) -> AsyncIterator[controlplane.Harness]:
-    made: controlplane.Harness = MemoryHarness() if request.param == "memory" else HeadscaleHarness()
+    made: controlplane.Harness
+    if request.param == "memory":
+        made = MemoryHarness()
+    else:
+        made = HeadscaleHarness(request.getfixturevalue("headscale"))
     await made.clear()
     yield made
     await made.clear()

@@ -1,0 +1,201 @@
+"""A real tailnet on loopback: Headscale with its own DERP, and real tailscaled nodes in userspace, without root.
+
+A node's way in is what it serves; its way out is a SOCKS5 door. `binaries` finds the programs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+import yaml
+
+from tests.rig import binaries
+from tests.rig.apiserver import free_port
+
+PATIENCE = 60.0  # seconds for a server to come up on a busy machine
+BINARIES = ("headscale", "tailscaled", "tailscale")
+POLICY = {
+    "tagOwners": {"tag:k8s": [], "tag:k8s-operator": []},
+    "acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],
+}
+
+
+@dataclass(kw_only=True)
+class Headscale:
+    """A running server with a policy that knows `tag:k8s`."""
+
+    folder: Path
+    program: str
+    port: int
+    api_key: str = field(default="", repr=False)
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def up(self) -> None:
+        """Start it (again); its database stays."""
+        log = (self.folder / "headscale.log").open("ab")
+        self._process = subprocess.Popen(
+            [self.program, "serve", "-c", self._config()], stdout=log, stderr=log
+        )
+        log.close()
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx2.HTTPError):
+                if httpx2.get(f"{self.url}/health", timeout=2).status_code == 200:
+                    return
+            time.sleep(0.05)
+        raise AssertionError(
+            f"Headscale did not come up:\n{(self.folder / 'headscale.log').read_text()[-2000:]}"
+        )
+
+    def down(self) -> None:
+        if self._process is not None:
+            binaries.end(self._process)
+            self._process = None
+
+    def cli(self, *arguments: str) -> str:
+        command = [self.program, "-c", self._config(), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, f"headscale {' '.join(arguments[:2])}: {done.stderr}"
+        return done.stdout.strip()
+
+    def _config(self) -> str:
+        return str(self.folder / "config.yaml")
+
+
+@contextlib.contextmanager
+def start_headscale(folder: Path) -> Iterator[Headscale]:
+    """A fresh server; it and its folder's database are this session's alone."""
+    port, stun = free_port(), free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    program = binaries.find(BINARIES)["headscale"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(_configure(folder, port, stun)))
+    server = Headscale(folder=folder, program=program, port=port)
+    server.up()
+    try:
+        policy = folder / "policy.json"
+        policy.write_text(json.dumps(POLICY))
+        server.cli("policy", "set", "-f", str(policy))
+        server.api_key = server.cli("apikeys", "create", "--expiration", "2h").splitlines()[-1]
+        yield server
+    finally:
+        server.down()
+
+
+def _configure(folder: Path, port: int, stun: int) -> dict[str, object]:
+    derp = {
+        "enabled": True,
+        "region_id": 999,
+        "region_code": "rig",
+        "region_name": "rig",
+        "verify_clients": True,
+        "stun_listen_addr": f"127.0.0.1:{stun}",
+        "private_key_path": str(folder / "derp.key"),
+        "automatically_add_embedded_derp_region": True,
+        "ipv4": "127.0.0.1",
+    }
+    return {
+        "server_url": f"http://127.0.0.1:{port}",
+        "listen_addr": f"127.0.0.1:{port}",
+        "metrics_listen_addr": "",
+        "grpc_listen_addr": f"127.0.0.1:{free_port()}",
+        "noise": {"private_key_path": str(folder / "noise.key")},
+        "prefixes": {"v4": "100.64.0.0/10", "v6": "fd7a:115c:a1e0::/48", "allocation": "sequential"},
+        "derp": {"server": derp, "urls": [], "paths": [], "auto_update_enabled": False},
+        "disable_check_updates": True,
+        "database": {
+            "type": "sqlite",
+            "sqlite": {"path": str(folder / "db.sqlite"), "write_ahead_log": True},
+        },
+        "policy": {"mode": "database"},
+        "dns": {
+            "magic_dns": True,
+            "base_domain": "rig.internal",
+            "override_local_dns": False,
+            "nameservers": {"global": []},
+            "search_domains": [],
+        },
+        "unix_socket": str(folder / "headscale.sock"),
+        "unix_socket_permission": "0700",
+        "logtail": {"enabled": False},
+        "log": {"level": "info"},
+    }
+
+
+@dataclass(kw_only=True)
+class Node:
+    """A tailscaled that has joined. `socks` is the way out into the tailnet."""
+
+    folder: Path
+    socks: str
+    process: subprocess.Popen[bytes]
+    program: str
+
+    def cli(self, *arguments: str, check: bool = True) -> str:
+        command = [self.program, f"--socket={self.folder / 'tailscaled.sock'}", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0 or not check, f"tailscale {arguments[0]}: {done.stderr}"
+        return done.stdout
+
+    def status(self) -> dict[str, object]:
+        found: dict[str, object] = json.loads(self.cli("status", "--json"))
+        return found
+
+
+@contextlib.contextmanager
+def start_node(folder: Path, login_server: str, auth_key: str, hostname: str, *more: str) -> Iterator[Node]:
+    """A node in userspace, joined and running."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = binaries.find(BINARIES)
+    socks = f"127.0.0.1:{free_port()}"
+    log = (folder / "tailscaled.log").open("ab")
+    process = subprocess.Popen(
+        [
+            found["tailscaled"],
+            "--tun=userspace-networking",
+            f"--statedir={folder}",
+            f"--socket={folder / 'tailscaled.sock'}",
+            f"--socks5-server={socks}",
+            "--port=0",
+        ],
+        stdout=log,
+        stderr=log,
+        env=environment(),
+    )
+    log.close()
+    node = Node(folder=folder, socks=socks, process=process, program=found["tailscale"])
+    try:
+        deadline = time.monotonic() + 20
+        while not (folder / "tailscaled.sock").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        up = [
+            f"--login-server={login_server}",
+            f"--auth-key={auth_key}",
+            f"--hostname={hostname}",
+            "--accept-dns=false",
+        ]
+        node.cli("up", *up, "--timeout=30s", *more)
+        yield node
+    finally:
+        binaries.end(process)
+
+
+def environment() -> dict[str, str]:
+    """Loopback without TLS, and nothing that looks for the world outside."""
+    return {
+        **os.environ,
+        "TS_DEBUG_USE_DERP_HTTP": "1",
+        "TS_DISABLE_PORTMAPPER": "1",
+        "TS_NO_LOGS_NO_SUPPORT": "true",
+    }
