@@ -43,7 +43,8 @@ def build_names() -> str:
         + table(head, rows(names.LABELS))
         + f"\nFinalizer: `{names.FINALIZER}`. Field manager: `{names.FIELD_MANAGER}`. "
         f"Class of LoadBalancer Services: `{names.LOAD_BALANCER_CLASS}`. "
-        f"Orphan record: ConfigMap `{names.ORPHANS}` in the operator's namespace.\n"
+        f"In the operator's namespace: the orphan record, ConfigMap `{names.ORPHANS}`; the settings that the operator "
+        f"runs with, ConfigMap `{names.SETTINGS}`.\n"
     )
 
 
