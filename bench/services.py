@@ -120,13 +120,15 @@ async def wait_calm(address: str, pid: int, seconds: float) -> Sample:
     return last
 
 
-async def wait_done(done: Done, count: int, limit: float, pid: int) -> None:
+async def wait_done(done: Done, count: int, limit: float, pid: int, log: Path) -> None:
     """Until all have reached the goal, unless the operator ends or the time does."""
     began = time.monotonic()
     while len(done.names) < count:
         await asyncio.sleep(_LOOK)
         if not sample.is_running(pid):
-            raise SystemExit(f"the operator ended after {len(done.names)} of {count} Services")
+            raise SystemExit(
+                f"the operator ended after {len(done.names)} of {count} Services:\n{log.read_text()[-2000:]}"
+            )
         if time.monotonic() - began > limit:
             raise SystemExit(f"only {len(done.names)} of {count} Services after {limit} s")
 
@@ -146,7 +148,7 @@ async def measure(ground: Ground, folder: Path, count: int, options: argparse.Na
                 *(cluster.create(resources.SERVICES, build_service(n)) for n in range(count))
             )
             created = time.monotonic() - began
-            await wait_done(done, count, options.limit, pid)
+            await wait_done(done, count, options.limit, pid, folder / "operator.log")
             elapsed = time.monotonic() - began
             sandbox = sample.read_cpu(ground.pid) - spent if ground.pid else None
             loads = (load, os.getloadavg()[0])
