@@ -1,9 +1,9 @@
 """Build the rig's real servers from their Go modules into a cache folder outside the tree; a second run is immediate.
 
-    python tools/rig.py [--check]
+    python tools/rig.py [--check] [MODULE…]
 
-Versions and checksums are those of `tests/rig/tools/*/go.mod` and `go.sum`. Without a Go toolchain it says so and does
-nothing: the tests that need a server are then skipped by name.
+Without a module all are built but `official`, the operator that only `make bench-rig` compares with. Versions and checksums are those of `tests/rig/tools/*/go.mod` and `go.sum`. Without a Go toolchain it
+says so and does nothing: the tests that need a server are then skipped by name.
 """
 
 from __future__ import annotations
@@ -65,20 +65,37 @@ def build(module: Path) -> None:
         print(f"rig: {target.name} built in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
+def find_version(module: Path, package: str) -> str:
+    """The version of the Go module that a package belongs to."""
+    required = re.findall(r"^\s*(?:require )?(\S+) (v\S+)", (module / "go.mod").read_text(), re.M)
+    return max(
+        ((path, v) for path, v in required if package.startswith(path)), key=lambda found: len(found[0])
+    )[1]
+
+
+def list_binaries(modules: list[Path]) -> None:
+    for module in modules:
+        for package in list_tools(module):
+            binary = FOLDER / name_binary(package)
+            where = str(binary) if binary.is_file() else f"missing: make rig builds it ({module.name})"
+            print(f"{binary.name:<26}{find_version(module, package):<10}{where}")
+
+
 def main() -> None:
+    wanted = [word for word in sys.argv[1:] if word != "--check"]
     modules = sorted(path.parent for path in TOOLS.glob("*/go.mod"))
+    if unknown := set(wanted) - {module.name for module in modules}:
+        sys.exit(f"rig: there is no module {', '.join(sorted(unknown))} in {TOOLS.name}/")
     if "--check" in sys.argv[1:]:
-        for module in modules:
-            for package in list_tools(module):
-                binary = FOLDER / name_binary(package)
-                print(f"{binary.name:<28}{binary if binary.is_file() else 'missing: make rig builds it'}")
+        list_binaries(modules)
         return
     if shutil.which("go") is None:
         print("rig: no Go toolchain, so no real servers; their tests will be skipped", file=sys.stderr)
         return
     FOLDER.mkdir(parents=True, exist_ok=True)
     for module in modules:
-        build(module)
+        if module.name in wanted or (not wanted and module.name != "official"):
+            build(module)
 
 
 if __name__ == "__main__":
