@@ -33,7 +33,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*LOCAL, "OPERATOR_NAMESPACE", "OPERATOR_LOGIN_SERVER", "KUBECONFIG", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(expose, "LOOK", 0.05)
-    monkeypatch.setattr(expose, "GRACE", 1.0)
+    monkeypatch.setattr(expose, "GRACE", 60.0)  # longer than any machine is slow
     monkeypatch.setattr(status, "REFRESH", 0.05)
 
 

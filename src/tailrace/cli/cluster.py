@@ -85,12 +85,19 @@ async def get_service(cluster: Kube, namespace: str, name: str) -> kube.Service:
     try:
         return await cluster.get(resources.SERVICES, name, namespace)
     except errors.NotFound:
-        there = [f"{s.metadata.namespace}/{s.metadata.name}" for s in await cluster.list(resources.SERVICES)]
-        near = difflib.get_close_matches(f"{namespace}/{name}", there, 1)
-        hint = (
-            f"did you mean {near[0]}?" if near else f"kubectl get services -n {namespace} lists what there is"
-        )
+        near = await find_nearest(cluster, f"{namespace}/{name}")
+        hint = f"did you mean {near}?" if near else f"kubectl get services -n {namespace} lists what there is"
         raise errors.Usage(f"There is no Service {namespace}/{name}.", hint=hint) from None
+
+
+async def find_nearest(cluster: Kube, name: str) -> str:
+    """The Service whose name is most like this one, empty when none is or we may not know."""
+    try:
+        services = await cluster.list(resources.SERVICES)
+    except errors.Denied:
+        return ""
+    there = [f"{s.metadata.namespace}/{s.metadata.name}" for s in services]
+    return next(iter(difflib.get_close_matches(name, there, 1)), "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

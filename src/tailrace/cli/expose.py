@@ -22,7 +22,7 @@ from tailrace.kube.client import Kube
 
 OURS = (names.EXPOSE, names.HOSTNAME, names.TAGS, names.MODE)
 LOOK = 0.5  # seconds between two looks at the Service
-GRACE = 5.0  # seconds in which a verdict from before the change may still stand there
+GRACE = 10.0  # seconds in which a verdict from before the change may still stand there
 REFUSED = {Reason.KEY_REFUSED, Reason.CREDENTIALS_REFUSED, Reason.REFUSED_BY_CLUSTER}
 """Reasons that no waiting mends."""
 
