@@ -48,7 +48,8 @@ def read_file(path: Path) -> Iterator[Mapping[str, Any]]:
     for document in documents:
         if document is None:
             continue
-        if not isinstance(document, dict) or "kind" not in document:
+        readable = isinstance(document, dict) and isinstance(document.get("kind"), str)
+        if not readable or not isinstance(document.get("metadata") or {}, dict):
             raise Usage(
                 f"{path} has a document without a kind.", hint="a manifest has apiVersion, kind and metadata"
             )

@@ -24,6 +24,7 @@ from tailrace.cli.exits import Exit
 from tailrace.kinds.service import view
 from tailrace.kube.client import Kube
 from tailrace.observe import logs
+from tailrace.sandbox.kubernetes.storage import Change
 from tailrace.sandbox.world import Options, World
 
 type Dialect = Literal["tailscale", "headscale-0.29", "headscale-0.30"]
@@ -37,6 +38,7 @@ _CREDENTIALS = {
 _FIRST = ("Namespace", "CustomResourceDefinition")
 _QUIET = 12.0  # seconds without a change after which what is not ready will not become so by itself
 _CALM = 1.0  # the same when everything is ready: a Service that was applied last may not have been looked at
+_CHATTER = {("coordination.k8s.io", "leases"), ("", "events")}  # changes that lead nowhere, some without end
 _LOOK = 0.2
 
 
@@ -212,16 +214,22 @@ async def settle(world: World, running: Running, stop: asyncio.Event) -> int:
 async def wait_settled(world: World, running: Running, stop: asyncio.Event) -> list[view.Row]:
     """The rows of `tailrace status`, as soon as they are final."""
     loop = asyncio.get_running_loop()
-    version, since = world.cluster.store.version, loop.time()
+    since = loop.time()
+
+    def note(change: Change) -> None:
+        nonlocal since
+        if change.kind not in _CHATTER:
+            since = loop.time()
+
     rows: list[view.Row] = []
-    while not stop.is_set() and not running.task.done():
-        rows = await status.gather_rows(running.admin, None)
-        if version != world.cluster.store.version:
-            version, since = world.cluster.store.version, loop.time()
-        quiet = loop.time() - since
-        if quiet > (_CALM if all(row.ready == "True" for row in rows) else _QUIET):
-            break
-        await asyncio.sleep(_LOOK)
+    with contextlib.ExitStack() as stack:
+        stack.callback(world.cluster.store.listen(None, note))
+        while not stop.is_set() and not running.task.done():
+            rows = await status.gather_rows(running.admin, None)
+            quiet = loop.time() - since
+            if quiet > (_CALM if all(row.ready == "True" for row in rows) else _QUIET):
+                break
+            await asyncio.sleep(_LOOK)
     return rows
 
 
