@@ -31,7 +31,7 @@ class GarbageCollector:
     def _learn(self, change: Change) -> None:
         place = (change.kind, change.key)
         for uid in _owner_uids(change.old):
-            self._dependents.get(uid, set()).discard(place)
+            self._forget(uid, place)
         doc = change.new.doc
         uid = doc["metadata"]["uid"]
         if change.type == "DELETED":
@@ -51,6 +51,13 @@ class GarbageCollector:
                 self._core.defer(lambda owner=owner: self._go_on(owner))  # type: ignore[misc]
         if doc["metadata"].get("deletionTimestamp"):
             self._core.defer(lambda: self._go_on(uid))
+
+    def _forget(self, owner: str, place: _Place) -> None:
+        """An owner that has no dependent left is not kept."""
+        places = self._dependents.get(owner, set())
+        places.discard(place)
+        if not places:
+            self._dependents.pop(owner, None)
 
     def _orphaned_by(self, uid: str) -> None:
         for place in sorted(self._dependents.pop(uid, ())):

@@ -158,6 +158,8 @@ class Container:
                 task.cancel()
             results = await asyncio.gather(self._running, prober, return_exceptions=True)
             self._program = self._running = None
+        if isinstance(results[1], Exception):
+            log.error("a simulated probe broke", container=state.name, pod=self._name, exc_info=results[1])
         code = self._judge(results[0])
         reason = "Error" if code else "Completed"
         ended = {"exitCode": code, "reason": reason, "startedAt": state.started_at, "finishedAt": now()}
@@ -247,8 +249,12 @@ class Container:
         asked = probe.get("httpGet") or probe.get("tcpSocket") or {}
         named = {p["name"]: p["containerPort"] for p in self._doc.get("ports") or () if "name" in p}
         port = named.get(asked.get("port"), asked.get("port"))
-        listening = port is None or ("tcp", port) in self._pod.ground.network.listening(self._pod.ip)
-        return listening and (program.healthy or "tcpSocket" in probe)
+        if port is not None:
+            try:
+                self._pod.ground.network.place("tcp", self._pod.ip, port)
+            except ConnectionRefusedError:
+                return False
+        return program.healthy or "tcpSocket" in probe
 
     def _set_ready(self, ready: bool) -> None:
         if ready != self.state.ready:

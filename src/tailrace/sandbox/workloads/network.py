@@ -46,6 +46,7 @@ class Network:
         self._listeners: set[_Listener] = set()
         self._watchers: dict[str, list[Callable[[], None]]] = {}  # by ip
         self._tasks: asyncio.TaskGroup | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._tasks = asyncio.TaskGroup()
@@ -57,14 +58,19 @@ class Network:
     ) -> None:
         for listener in tuple(self._listeners):
             listener.close(cut=True)
+        for task in self._serving:  # also those whose listener went before
+            task.cancel()
         if self._tasks is not None:
-            await self._tasks.__aexit__(kind, error, trace)
+            await self._tasks.__aexit__(None, None, None)  # what ends the world is no connection's error
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a connection's work as a task of this network."""
         if self._tasks is None:
             raise RuntimeError("the network is not open")
-        return self._tasks.create_task(work)
+        task = self._tasks.create_task(work)
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        return task
 
     def listen_tcp(self, ip: str, port: int, serve: Serve) -> TcpListener:
         """Accept connections at ip:port. OSError when another listener of this sandbox is there already."""
