@@ -69,6 +69,10 @@ def is_running(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def read_end(log: Path) -> str:
+    return log.read_text()[-2000:]
+
+
 def read_cpu(pid: int) -> float:
     """CPU seconds of a process, user and system together."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -104,7 +104,7 @@ async def start_operator(ground: Ground, folder: Path) -> AsyncIterator[tuple[st
                         yield address, process.pid
                         return
                 await asyncio.sleep(0.2)
-        raise SystemExit(f"the operator did not become ready:\n{log.read_text()[-2000:]}")
+        raise SystemExit(f"the operator did not become ready:\n{sample.read_end(log)}")
 
 
 async def wait_calm(address: str, pid: int, seconds: float) -> Sample:
@@ -127,7 +127,7 @@ async def wait_done(done: Done, count: int, limit: float, pid: int, log: Path) -
         await asyncio.sleep(_LOOK)
         if not sample.is_running(pid):
             raise SystemExit(
-                f"the operator ended after {len(done.names)} of {count} Services:\n{log.read_text()[-2000:]}"
+                f"the operator ended after {len(done.names)} of {count} Services:\n{sample.read_end(log)}"
             )
         if time.monotonic() - began > limit:
             raise SystemExit(f"only {len(done.names)} of {count} Services after {limit} s")
