@@ -1,8 +1,9 @@
-"""For all tests: asyncio alone, and no test leaves a task behind."""
+"""For all tests: asyncio alone, no test leaves a task behind, and with `TAILRACE_RIG=required` none is skipped."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -29,3 +30,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("anyio") and isinstance(item, pytest.Function):
             item.fixturenames.insert(0, "no_leaked_tasks")  # set up first, so looked at last
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skip is a failure where all servers have to be there."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("TAILRACE_RIG") == "required" and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = len(terminalreporter.stats.get("skipped", ()))
+    if skipped and os.environ.get("TAILRACE_RIG") == "required":
+        terminalreporter.write_line(f"{skipped} skipped, but TAILRACE_RIG=required: that is a failure", red=True)
+    elif skipped and os.environ.get("TAILRACE_RIG") == "off":
+        terminalreporter.write_line(f"{skipped} skipped; `make test-all` runs them on real servers")
