@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tailrace.cli import lint, values
 from tailrace.cli.main import run_command
@@ -43,6 +47,8 @@ MISTAKES = (
         "no file client_id and no file client_secret",
         "path: client_id",
     ),
+    ("oauth:\n  client_secret: a\n", 2, "is not a value", "did you mean oauth.clientSecret?"),
+    ("apiKey:\n  secretName: a\n", 2, "apiKey.secretName is not a value", "write apiKey.existingSecret"),
     ("oauth:\n  client_id: a\n", 2, "oauth.client_id is not a value", "did you mean oauth.clientId?"),
     ("\nclientSecret: {}\n", 2, "clientSecret is not a value", "did you mean oauth.clientSecret?"),
     ("operatorConfig:\n  imgae: {}\n", 2, "operatorConfig.imgae is not a value", "operatorConfig.image?"),
@@ -133,6 +139,28 @@ def test_the_command_prints_findings_and_exits_as_for_something_typed_wrong(
     assert err == f"{file}: 2 mistakes\n"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "oauth: {clientSecret: 4711}",
+        "apiKey: {value: [4711]}",
+        "oauth: {secret: '4711'}",
+        "caBundle: {a: 4711}",
+    ],
+)
+def test_no_finding_repeats_a_credential(text: str) -> None:
+    assert (found := lint.examine(text))
+    assert "4711" not in str(found)
+
+
+def test_a_hyphen_is_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("loginserver: a\n"))
+    assert run_command(["lint", "values", "-"]) == 2
+    assert capsys.readouterr().out.startswith("-:1: loginserver is not a value")
+
+
 def test_a_right_file_is_said_to_be_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "values.yaml"
     file.write_text("loginServer: https://headscale.example.com\napiKey: {existingSecret: headscale}\n")
@@ -143,3 +171,32 @@ def test_a_right_file_is_said_to_be_right(tmp_path: Path, capsys: pytest.Capture
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["lint", "values", str(tmp_path / "none.yaml")]) == 2
     assert "cannot be read: No such file or directory." in capsys.readouterr().err
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+INSIDE = st.sampled_from(["secret", "items", "path", "name", "stringData"]) | st.text(max_size=2)
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(INSIDE, inner, max_size=2),
+    max_leaves=6,
+)
+PATHS = st.sampled_from(
+    [*values.BY_PATH, *values.ELSEWHERE, *sorted(lint.GROUPS), "kind", "apiVersion", "metadata"]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(PATHS, TREES, max_size=6))
+def test_whatever_stands_in_a_file_the_linter_has_an_answer(flat: dict[str, object]) -> None:
+    tree: dict[str, object] = {}
+    for path, value in flat.items():
+        *parents, name = path.split(".")
+        node = tree
+        for parent in parents:
+            inner = node.setdefault(parent, {})
+            node = inner if isinstance(inner, dict) else {}
+        node[name] = value
+    for finding in lint.examine(yaml.safe_dump(tree)):
+        assert finding.line > 0
+        assert finding.sentence
+        assert finding.hint

@@ -39,6 +39,10 @@ WANTED: Final[Mapping[values.Type, tuple[type, str]]] = {
     "array": (list, "a list"),
     "object": (dict, "a map"),
 }
+CONTENTS: Final = frozenset({"oauth.clientId", "oauth.clientSecret", "apiKey.value", "caBundle"})
+"""Values that are contents of files, not the settings that name those files; what they hold is never printed."""
+SECRET_NAMES: Final = frozenset({"existingsecret", "existingsecretname", "secretname", "secretref"})
+"""What other charts call the name of a Secret that is there already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,10 @@ class Finding:
 
 def lint(
     what: Annotated[Literal["values"], Parameter(help="`values`: a values file of the chart.")],
-    file: Annotated[Path, Parameter(help="What `helm install -f` would get; - is standard input.")],
+    file: Annotated[
+        Path,
+        Parameter(help="What `helm install -f` would get; - is standard input.", allow_leading_hyphen=True),
+    ],
     /,
 ) -> int:
     """Look for mistakes before a cluster sees them: unknown keys, wrong types, values that contradict each other."""
@@ -136,19 +143,15 @@ def explain_unknown(line: int, path: str, value: Any) -> Finding:
     for known, (reason, way) in values.ELSEWHERE.items():
         if path == known or path.startswith(f"{known}."):
             return Finding(line=line, sentence=f"{path} {reason}", hint=way)
-    if "secret" in path.lower() and isinstance(value, str):
-        return Finding(
-            line=line,
-            sentence=f"{path} is not a value of this chart",
-            hint=f"a Secret of yours: oauthSecretVolume: {{secret: {{secretName: {value}}}}}, with the keys client_id "
-            "and client_secret",
-        )
-    near = suggest(path)
-    return Finding(
-        line=line,
-        sentence=f"{path} is not a value of this chart",
-        hint=f"did you mean {near}?" if near else "remove it; values.yaml of the chart lists them all",
-    )
+    if squash(path.rsplit(".", 1)[-1]) not in SECRET_NAMES:
+        near = suggest(path)
+        hint = f"did you mean {near}?" if near else "remove it; values.yaml of the chart lists them all"
+    elif path.startswith("apiKey."):
+        hint = "write apiKey.existingSecret"
+    else:
+        volume = f"{{secret: {{secretName: {value}}}}}"
+        hint = f"a Secret of yours: oauthSecretVolume: {volume}, with the keys client_id and client_secret"
+    return Finding(line=line, sentence=f"{path} is not a value of this chart", hint=hint)
 
 
 def suggest(path: str) -> str:
@@ -185,14 +188,14 @@ def examine_value(line: int, row: values.Value, value: Any) -> Iterator[Finding]
 
 def convert(row: values.Value, value: Any) -> str:
     """What to write instead of a value of the wrong type."""
-    if row.type == "string" and isinstance(value, list):
+    if row.type == "string" and isinstance(value, list) and row.path not in CONTENTS:
         return (
             f"write {row.path}: {','.join(map(str, value))!r} (a list in an environment variable is what the API "
             'server refuses as "cannot unmarshal array into Go struct field EnvVar")'
         )
-    if row.type == "string" and not isinstance(value, dict):
-        return f'write {row.path}: "{format_value(value)}"'
-    if row.type == "boolean" and value in {"true", "false"}:
+    if row.type == "string" and not isinstance(value, dict | list):
+        return f'write {row.path}: "{"…" if row.path in CONTENTS else format_value(value)}"'
+    if row.type == "boolean" and str(value) in {"true", "false"}:
         return f"write {row.path}: {value}, without quotes"
     return f"write {row.path}: {format_value(row.default)}, for example"
 
@@ -212,7 +215,7 @@ def find_wrong(row: values.Value, value: Any) -> str:
         kind, wanted = WANTED[item["type"]]
         if not all(is_exactly(each, kind) for each in inner):
             return f"has something that is not {wanted}"
-    if row.env and row.type == "string" and row.path not in SECRET:
+    if row.env and row.type == "string" and row.path not in CONTENTS:
         try:
             values.SETTINGS[row.env]["parse"](value)
         except ValueError as error:
@@ -222,16 +225,12 @@ def find_wrong(row: values.Value, value: Any) -> str:
     return ""
 
 
-SECRET: Final = frozenset({"oauth.clientId", "oauth.clientSecret", "apiKey.value", "caBundle"})
-"""Values that are contents of files, not the settings that name those files."""
-
-
 def examine_variables(line: int, variables: Sequence[Any]) -> Iterator[Finding]:
     """A variable that a value sets already would be there twice, which the API server refuses."""
     by_env = {value.env: value.path for value in values.VALUES if value.env}
     for variable in variables:
         name = variable.get("name") if isinstance(variable, dict) else None
-        if name in by_env:
+        if isinstance(name, str) and name in by_env:
             yield Finding(
                 line=line,
                 sentence=f"operatorConfig.extraEnv has {name}, which the chart sets itself",
@@ -240,12 +239,11 @@ def examine_variables(line: int, variables: Sequence[Any]) -> Iterator[Finding]:
 
 
 def examine_volume(line: int, volume: Mapping[str, Any]) -> Iterator[Finding]:
-    items = (
-        (volume.get("secret") or {}).get("items") if isinstance(volume.get("secret") or {}, dict) else None
-    )
-    if not items:
+    secret = volume.get("secret")
+    items = secret.get("items") if isinstance(secret, dict) else None
+    if not isinstance(items, list):
         return
-    paths = {item.get("path") for item in items if isinstance(item, dict)}
+    paths = {str(item.get("path")) for item in items if isinstance(item, dict)}
     if missing := sorted({"client_id", "client_secret"} - paths):
         yield Finding(
             line=line,
@@ -256,8 +254,8 @@ def examine_volume(line: int, volume: Mapping[str, Any]) -> Iterator[Finding]:
 
 def examine_manifest(document: Mapping[str, Any]) -> Iterator[Finding]:
     """Somebody gave a manifest; of a Secret with the wrong keys we know what was meant."""
-    kind, name = document["kind"], (document.get("metadata") or {}).get("name", "")
-    keys = {*(document.get("data") or {}), *(document.get("stringData") or {})}
+    metadata, data, strings = (as_map(document.get(key)) for key in ("metadata", "data", "stringData"))
+    kind, name, keys = document["kind"], metadata.get("name", ""), {str(key) for key in (*data, *strings)}
     if kind == "Secret" and keys & {"clientId", "clientSecret"}:
         yield Finding(
             line=1,
@@ -320,6 +318,10 @@ def examine_together(node: yaml.MappingNode, plain: Mapping[str, Any]) -> Iterat
 def list_children(group: str) -> list[str]:
     rest = (path.removeprefix(f"{group}.") for path in values.BY_PATH if path.startswith(f"{group}."))
     return sorted({path.partition(".")[0] for path in rest})
+
+
+def as_map(value: Any) -> Mapping[Any, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def is_exactly(value: Any, kind: type) -> bool:
