@@ -57,6 +57,17 @@ def by_hand(name: str, address: str, port: int, of: str) -> dict[str, Any]:
     }
 
 
+async def hear_often(world: World, name: str) -> set[bytes]:
+    """Who answers four times in a row."""
+    heard: set[bytes] = set()
+    for _ in range(4):
+        try:
+            heard.add((await world.fetch(cluster_ip(world, name)))[1].splitlines()[0])
+        except OSError:
+            heard.add(b"nobody")
+    return heard
+
+
 async def test_a_cluster_ip_leads_to_ready_pods_in_turn(world: World) -> None:
     """Both pods answer; the one that goes answers no more; without any the door is closed."""
     labels = {"app": "web"}
@@ -71,7 +82,7 @@ async def test_a_cluster_ip_leads_to_ready_pods_in_turn(world: World) -> None:
     world.cluster.delete(PODS, "a", namespace=NS)
     await until(lambda: not find(world, "pods", "a"))
     async with asyncio.timeout(10):
-        while (await world.fetch(cluster_ip(world, "web")))[1].splitlines()[0] != b"pod: b":
+        while await hear_often(world, "web") != {b"pod: b"}:  # the last knock at the old pod may be reset
             await asyncio.sleep(0)
     world.cluster.delete(PODS, "b", namespace=NS)
     await until(lambda: not opened(world, "web"))

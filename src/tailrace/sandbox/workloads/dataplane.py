@@ -44,25 +44,37 @@ class Forwards:
     ) -> None:
         """`cut`: a door that closes breaks its connections. `resolve`: host of a target → IP, None if unknown."""
         self._network, self._cut, self._resolve = network, cut, resolve
-        self._open: dict[Door, tuple[Way, TcpListener | UdpListener]] = {}
+        self._open: dict[Door, TcpListener | UdpListener] = {}
+        self._ways: dict[Door, Way] = {}
 
     def match(self, wanted: Mapping[Door, Way]) -> None:
-        for door in [d for d, (way, _) in self._open.items() if wanted.get(d) != way]:
-            self._open.pop(door)[1].close(cut=self._cut)
+        for door in [
+            d for d, way in self._ways.items() if wanted.get(d) != way and not self._turns(d, wanted)
+        ]:
+            del self._ways[door]
+            self._open.pop(door).close(cut=self._cut)
         for door, way in wanted.items():
             if door not in self._open:
-                self._open[door] = (way, self._listen(door, way))
+                self._open[door] = self._listen(door, way)
+            self._ways[door] = way
 
     def close(self) -> None:
         self.match({})
+
+    def _turns(self, door: Door, wanted: Mapping[Door, Way]) -> bool:
+        """Whether an open door may lead elsewhere from now on: who knocks meanwhile is not turned away."""
+        way = wanted.get(door)
+        same = way is not None and way.proxy_protocol == self._ways[door].proxy_protocol
+        return same and door.protocol == "tcp" and not self._cut
 
     def _listen(self, door: Door, way: Way) -> TcpListener | UdpListener:
         turns = count()
 
         def pick() -> Address | None:
-            if not way.targets:
+            targets = self._ways[door].targets
+            if not targets:
                 return None
-            host, port = way.targets[next(turns) % len(way.targets)]
+            host, port = targets[next(turns) % len(targets)]
             ip = self._resolve(host)
             return None if ip is None else (ip, port)
 
