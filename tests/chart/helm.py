@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.rig import binaries
 from tools import manifests
 
 CHART = manifests.CHART
 NAMESPACE = manifests.NAMESPACE
-HELM = manifests.find_helm()
+HELM = binaries.find(["helm"]).get("helm")
 CASES = sorted((Path(__file__).parent / "cases").glob("*.yaml"))
 
 needs_helm = pytest.mark.skipif(HELM is None, reason="the rig lacks helm (make rig builds it)")

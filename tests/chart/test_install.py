@@ -12,13 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.helm import CHART, HELM, NAMESPACE, Refused, helm
-from tests.rig import apiserver
+from tests.chart.helm import CHART, NAMESPACE, Refused, helm
+from tests.rig import apiserver, binaries
 from tools import manifests
 
-MISSING = sorted(
-    set(apiserver.BINARIES) - set(apiserver.find_binaries()) | ({"helm"} if HELM is None else set())
-)
+MISSING = binaries.find_missing((*apiserver.BINARIES, "helm"))
 pytestmark = pytest.mark.skipif(
     bool(MISSING), reason=f"the rig lacks {', '.join(MISSING)} (make rig builds it)"
 )
@@ -34,9 +32,11 @@ EVERYTHING = {
 }
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiServer]:
-    with apiserver.start(tmp_path_factory.mktemp("chart")) as running:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[apiserver.ApiServer]:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with apiserver.start(folder) as running:
         wait_for(lambda: "priorityclass" in running.kubectl("get", "priorityclasses", "-o", "name"))
         yield running
 
@@ -63,7 +63,8 @@ def read(server: apiserver.ApiServer, *what: str) -> dict[str, Any]:
 
 
 def test_install_upgrade_and_uninstall_leave_nothing(server: apiserver.ApiServer, tmp_path: Path) -> None:
-    """A namespace that allows restricted pods only, an older chart, this chart with everything on, and the end."""
+    """A namespace that allows restricted pods only, an older chart, this chart with everything on, and the end; then
+    the rendered manifests, strictly validated."""
 
     def run(verb: str, chart: Path, *more: str) -> str:
         return helm(
@@ -99,6 +100,9 @@ def test_install_upgrade_and_uninstall_leave_nothing(server: apiserver.ApiServer
     helm("uninstall", "tailrace", f"--kubeconfig={server.kubeconfig}", f"--namespace={NAMESPACE}")
     wait_for(lambda: list_objects(server) <= before)
 
+    shown = server.kubectl("apply", "-f", str(manifests.TARGET), "--dry-run=server", "--validate=strict")
+    assert "deployment.apps/operator created" in shown
+
 
 def make_older(folder: Path) -> Path:
     """This chart as an earlier version had it: other number, one object less."""
@@ -108,11 +112,3 @@ def make_older(folder: Path) -> Path:
     metadata = yaml.safe_load((older / "Chart.yaml").read_text())
     (older / "Chart.yaml").write_text(yaml.safe_dump({**metadata, "version": "0.0.9"}))
     return older
-
-
-def test_the_manifests_apply_to_a_cluster(server: apiserver.ApiServer) -> None:
-    """With strict validation: no field is unknown to the API."""
-    shown = server.kubectl(
-        "create", "-f", str(manifests.TARGET), "--dry-run=client", "--validate=strict", "-o", "name"
-    )
-    assert "deployment.apps/operator" in shown
