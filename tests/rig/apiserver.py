@@ -240,6 +240,7 @@ def build(folder: Path, *, audit: bool, flags: Sequence[str]) -> ApiServer:
             f"--kubeconfig={server.kubeconfig}",
             f"--service-account-private-key-file={key}",
             "--secure-port=0",
+            "--leader-elect=false",  # alone, and it shall outlive a restart of the API server
         ],
     }
     for name, arguments in commands.items():

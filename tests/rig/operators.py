@@ -84,6 +84,7 @@ class Operators:
         environment = {
             **write_environment(self.folder, self.plane.url, self.plane.credentials),
             "POD_NAME": name,
+            "TAILRACE_DEVICE_REFRESH": "2s",  # what happens on the control plane alone is seen soon
             "TAILRACE_METRICS_ADDRESS": f"127.0.0.1:{free_port()}",
         }
         kubeconfig = self.server.write_kubeconfig(f"operator-{number}", token)
@@ -92,6 +93,12 @@ class Operators:
         operator = Operator(name=name, token=read_token_id(token), log=log, process=process)
         self.made.append(operator)
         return operator
+
+    async def keep(self, *, pod: str) -> None:
+        """Run one for ever as a kubelet does: whenever it ends, it is started again."""
+        token = self.mint_token()
+        while True:
+            await self.start(pod=pod, token=token).wait_ended(limit=600)
 
     def mint_token(self) -> str:
         return self.server.kubectl("create", "token", "operator", "-n", HOME).strip()

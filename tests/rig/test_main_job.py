@@ -1,7 +1,7 @@
 """The main job on a real kube-apiserver: five clusters' Services applied with the real kubectl, each becomes a device.
 
 The operator is a process of its own with its real service account, so that its rights are proved too; the control
-plane is the emulated one, over HTTP; proxies are stood in for. Skipped, by name, where the servers are missing.
+plane is the emulated one, over HTTP; proxies are stood in for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +26,8 @@ from tests.rig import apiserver
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "deploy" / "examples"
-MISSING = sorted(set(apiserver.BINARIES) - set(apiserver.find_binaries()))
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(
-        bool(MISSING), reason=f"the rig lacks {', '.join(MISSING)} (TAILRACE_RIG_BIN names a folder)"
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiServer]:
-    with apiserver.start(tmp_path_factory.mktemp("rig")) as running:
-        running.kubectl("create", "namespace", HOME)
-        running.kubectl("apply", "-f", str(ROOT / "src" / "tailrace" / "cli" / "rbac.yaml"))
-        yield running
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
