@@ -18,7 +18,7 @@ import yaml
 from cyclopts import Parameter
 
 from tailrace import app as operator
-from tailrace import settings
+from tailrace import errors, settings
 from tailrace.cli import files, output, status
 from tailrace.cli.exits import Exit
 from tailrace.kinds.service import view
@@ -40,6 +40,7 @@ _QUIET = 12.0  # seconds without a change after which what is not ready will not
 _CALM = 1.0  # the same when everything is ready: a Service that was applied last may not have been looked at
 _CHATTER = {("coordination.k8s.io", "leases"), ("", "events")}  # changes that lead nowhere, some without end
 _LOOK = 0.2
+_RESTART = 1.0
 
 
 async def sandbox(
@@ -138,11 +139,8 @@ async def run_operator(world: World, **environment: str) -> AsyncIterator[Runnin
     loaded = settings.load(write_settings(world) | environment)
     with (world.folder / "operator.log").open("w", buffering=1) as log:
         logs.configure(stream=log, pretty=False)
-        edges = operator.Edges(
-            cluster=Kube.connect(kubeconfig=world.operator_kubeconfig), plane=operator.open_plane(loaded)
-        )
         stop = asyncio.Event()
-        task = asyncio.create_task(operator.run(loaded, edges, stop=stop), name="operator")
+        task = asyncio.create_task(keep_running(world, loaded, stop), name="operator")
         admin = Kube.connect(kubeconfig=world.kubeconfig)
         try:
             yield Running(task=task, admin=admin)
@@ -150,6 +148,27 @@ async def run_operator(world: World, **environment: str) -> AsyncIterator[Runnin
             stop.set()
             await admin.close()
             await task
+
+
+async def keep_running(world: World, loaded: settings.Settings, stop: asyncio.Event) -> None:
+    """Start the operator again when it ends by itself (it does when it loses its lease), as its Deployment would.
+
+    Raises:
+        Usage: a setting is wrong.
+    """
+    while not stop.is_set():
+        cluster = Kube.connect(kubeconfig=world.operator_kubeconfig)
+        edges = operator.Edges(cluster=cluster, plane=operator.open_plane(loaded))
+        try:
+            await operator.run(loaded, edges, stop=stop)
+        except errors.TailraceError as error:
+            if isinstance(error, errors.Usage):
+                raise
+            logs.get_logger("cli.sandbox").warning(
+                "the operator ended and is started again", error=str(error)
+            )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _RESTART)
 
 
 def write_settings(world: World) -> dict[str, str]:
