@@ -16,17 +16,16 @@ from pathlib import Path
 import structlog
 
 from tailrace import settings as configuration
-from tailrace.api import names
-from tailrace.errors import TailraceError, Usage
+from tailrace.errors import Usage
 from tailrace.kinds.orphan.controller import Orphans
 from tailrace.kinds.service import admission, controller, inputs, request, watched
-from tailrace.kube import resources
 from tailrace.kube.client import Kube, allow_all
 from tailrace.observe import logs, metrics
 from tailrace.plan import ops
 from tailrace.plan.executor import Executor
 from tailrace.proxy import spec
 from tailrace.runtime import health as healths
+from tailrace.runtime import published
 from tailrace.runtime.events import Notice, Recorder
 from tailrace.runtime.leader import Elector
 from tailrace.runtime.manager import Manager
@@ -37,9 +36,7 @@ from tailrace.wire import http
 
 log = structlog.get_logger(__name__)
 
-CA = "ca.crt"
 LEASE = "tailrace"
-_TRY_AGAIN = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,31 +162,16 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     for watch in watches:
         health.watch(watch)
     host, port = settings.metrics_address
+    known = dataclasses.replace(settings, namespace=install.namespace, cluster_domain=install.cluster_domain)
     manager.add_task("devices", listing.run)
     manager.add_task("recovery", services.wake_on_recovery)
     manager.add_task("events", recorder.run)
-    manager.add_task("settings", lambda: publish_settings(settings, install, acting), leader_only=True)
+    manager.add_task(
+        "settings", lambda: published.publish(acting, known, install.image.ca_pem), leader_only=True
+    )
     manager.add_task("heartbeat", health.beat)
     manager.add_task("http", lambda: healths.serve(health, healths.listen(host, port)))
     return manager
-
-
-async def publish_settings(settings: Settings, install: inputs.Install, cluster: Kube) -> None:
-    """Say in the cluster with which settings we run, so that `tailrace explain` need not guess; no secret is among
-    them. Failing to is no harm and tried again."""
-    known = dataclasses.replace(settings, namespace=install.namespace, cluster_domain=install.cluster_domain)
-    record = {
-        "metadata": {"name": names.SETTINGS, "namespace": install.namespace},
-        "data": configuration.dump(known) | ({CA: install.image.ca_pem} if install.image.ca_pem else {}),
-    }
-    while True:
-        try:
-            await cluster.apply(resources.CONFIG_MAPS, record, manager=names.FIELD_MANAGER)
-        except TailraceError as error:
-            log.warning("the settings could not be written down", error=str(error))
-            await asyncio.sleep(_TRY_AGAIN)
-        else:
-            return
 
 
 def build_elector(settings: Settings, cluster: Kube, namespace: str) -> Elector | None:

@@ -13,11 +13,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from tailrace import app, errors, settings
+from tailrace import errors, settings
 from tailrace.api import kube, names
 from tailrace.kinds.service import request
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
+from tailrace.runtime import published
 
 
 @Parameter(name="*")
@@ -143,7 +144,7 @@ async def find_operator(cluster: Kube) -> Operator:
     return Operator(
         settings=settings.load(record.data | local),
         source=f"the operator's own (ConfigMap {record.metadata.namespace}/{names.SETTINGS})",
-        ca_pem=record.data.get(app.CA, ""),
+        ca_pem=record.data.get(published.CA, ""),
     )
 
 
