@@ -16,7 +16,7 @@ from tailrace.sandbox.serve import Listener
 from tests.contract.kubernetes.talk import Api, Talk
 from tests.rig import apiserver
 
-SERVICE_CIDR = "10.96.0.0/16"  # as the rig's
+SERVICE_CIDR = "127.96.0.0/16"  # as the rig's
 
 
 def client(url: str) -> httpx2.Client:

@@ -12,11 +12,20 @@ from types import FunctionType, ModuleType
 import httpx2
 
 from tests.contract.kubernetes.talk import Api, Doc, Talk
-from tests.contract.kubernetes.talks import objects, services, writes
+from tests.contract.kubernetes.talks import (
+    access,
+    applies,
+    background,
+    definitions,
+    lists,
+    objects,
+    services,
+    writes,
+)
 from tests.rig import apiserver
 
 SEEN = Path(__file__).with_name("seen.json")
-_MODULES = (writes, objects, services)
+_MODULES = (writes, objects, applies, lists, background, definitions, access, services)
 
 
 def _talks(module: ModuleType) -> dict[str, Callable[[Talk], None]]:

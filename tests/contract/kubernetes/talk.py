@@ -32,9 +32,11 @@ _GROUPS = ("apps", "batch", "policy", "autoscaling")
 _UID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _NODE_PORT = re.compile(r"\b3\d{4}: provided")
-_ADDRESS = re.compile(r"\b10\.96\.\d+\.\d+\b(?!/)")
+_ADDRESS = re.compile(r"\b(?:10|127)\.96\.\d+\.\d+\b(?!/)")
 _VERSION_IN_TEXT = re.compile(r"(ResourceVersion in record \(|current: |version: )\d+")
-_PARSER = re.compile(r"(json parse error: |\byaml: |error decoding patch: |error decoding YAML: ).*")
+_PARSER = re.compile(
+    r"(Object 'Kind' is missing in |continue key is not valid: |json parse error: |\byaml: |error decoding patch: |error decoding YAML: ).*"
+)
 _RESULT = re.compile(r'(Invalid value: )"(?:\{\\"|map\[).*?(?:\}|\])": ')
 _JWT = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+")
 
@@ -193,6 +195,7 @@ class Talk:
             return {self._text(k): self._name(v, k, key) for k, v in node.items()}
         if isinstance(node, list):
             return [self._name(item, key, inside) for item in node]
+        key = key.rpartition(".")[2]
         if key == "resourceVersion" and isinstance(node, str):
             return self._numbered("v", node)
         if key == "nodePort" and isinstance(node, int):
@@ -207,6 +210,7 @@ class Talk:
         text = text.replace(self.api.token, "TOKEN").replace(self.word, "WORD")
         text = _UID.sub(lambda found: self._numbered("u", found[0]), _TIME.sub("TIME", _JWT.sub("JWT", text)))
         text = _NODE_PORT.sub("PORT: provided", text)
+        text = text.replace(" at TIME", "")  # a conflict tells when, but not every time
         text = _ADDRESS.sub(lambda found: self._numbered("ip", found[0]), text)
         text = _RESULT.sub(r"\1RESULT: ", _PARSER.sub(r"\1…", text))
         return _VERSION_IN_TEXT.sub(r"\1N", text)

@@ -82,7 +82,7 @@ def test_cluster_ips_are_unique_and_return_with_the_service() -> None:
     ip = first["spec"]["clusterIP"]
     with pytest.raises(ValueError, match="provided IP is already allocated"):
         services.prepare(_doc("b", clusterIP=ip), None, _refuse)
-    with pytest.raises(ValueError, match="not in the valid range"):
+    with pytest.raises(ValueError, match="does not match the current range"):
         services.prepare(_doc("b", clusterIP="10.0.0.1"), None, _refuse)
     store.remove(KIND, ("d", "a"))
     assert services.prepare(_doc("b", clusterIP=ip), None, _refuse)["spec"]["clusterIPs"] == [ip]

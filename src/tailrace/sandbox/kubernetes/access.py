@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tailrace.sandbox.kubernetes import field_errors as fe
 from tailrace.sandbox.kubernetes import rbac, status
 from tailrace.sandbox.kubernetes.admission import User
 from tailrace.sandbox.kubernetes.core import Core
 from tailrace.sandbox.kubernetes.rbac import Attributes, Authorizer
 from tailrace.sandbox.kubernetes.resources import Resource
 from tailrace.sandbox.kubernetes.storage import Change, Doc
-from tailrace.sandbox.kubernetes.tokens import Tokens
+from tailrace.sandbox.kubernetes.tokens import AUDIENCE, Tokens
 
 _BINDINGS = ("rolebindings", "clusterrolebindings")
 _ROLES = ("roles", "clusterroles")
@@ -61,7 +62,7 @@ class Access:
         if not self._authorizer.allows(user, attributes):
             why = rbac.refusal(user, attributes)
             if attributes.path:
-                raise status.ApiError(403, "Forbidden", f"forbidden: {why}")
+                raise status.ApiError(403, "Forbidden", f"forbidden: {why}", {})
             raise status.forbidden(attributes.group, attributes.resource, attributes.name, why)
 
     def check_grant(self, user: User, resource: Resource, namespace: str, new: Doc, old: Doc | None) -> None:
@@ -114,6 +115,7 @@ class Access:
             case "SelfSubjectAccessReview":
                 answer = self._review_access(user, spec)
             case _:
+                _check_asked_for(spec)
                 answer = self._review_access(_user_in(spec), spec, namespace)
         return doc | {"metadata": {"creationTimestamp": None}, "status": answer}
 
@@ -122,11 +124,12 @@ class Access:
         user = self._tokens.user_of(spec.get("token", ""), *([audiences] if audiences else []))
         if user is None:
             return {"user": {}, "error": "[invalid bearer token, token lookup failed]"}
-        return {"authenticated": True, "user": _user_info(user)} | (
-            {"audiences": audiences} if audiences else {}
-        )
+        return {"authenticated": True, "user": _user_info(user), "audiences": audiences or [AUDIENCE]}
 
     def _review_rules(self, user: User, namespace: str) -> Doc:
+        if not namespace:
+            raise status.bad_request("no namespace on request")
+        unresolved = "" if user.all_powerful else ", ".join(self._authorizer.unresolved(user, namespace))
         rules = self._authorizer.rules_for(user, namespace)
         if user.all_powerful:
             rules = [
@@ -137,9 +140,10 @@ class Access:
             "resourceRules": [rule for rule in rules if rule.get("resources")],
             "nonResourceRules": [rule for rule in rules if rule.get("nonResourceURLs")],
             "incomplete": False,
-        }
+        } | ({"evaluationError": unresolved} if unresolved else {})
 
     def _review_access(self, user: User, spec: Doc, namespace: str = "") -> Doc:
+        _check_question(spec)
         if path := spec.get("nonResourceAttributes"):
             asked = Attributes(verb=path.get("verb", ""), path=path.get("path", ""))
         else:
@@ -153,6 +157,23 @@ class Access:
                 name=given.get("name", ""),
             )
         return {"allowed": self._authorizer.allows(user, asked)}
+
+
+def _check_question(spec: Doc) -> None:
+    """Raises 422."""
+    if bool(spec.get("resourceAttributes")) == bool(spec.get("nonResourceAttributes")):
+        text = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        raise _invalid(fe.invalid_value("spec.resourceAttributes", spec.get("resourceAttributes"), text))
+
+
+def _check_asked_for(spec: Doc) -> None:
+    """Raises 422."""
+    if not spec.get("user") and not spec.get("groups"):
+        raise _invalid(fe.invalid_value("spec.user", "", "at least one of user or group must be specified"))
+
+
+def _invalid(wrong: fe.FieldError) -> status.ApiError:
+    return status.invalid("authorization.k8s.io", "", "", [wrong])
 
 
 def _user_info(user: User) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tailrace.sandbox.kubernetes import events, tables
+from tailrace.sandbox.kubernetes import events, status, tables
 from tailrace.sandbox.kubernetes.requests import Form
 from tailrace.sandbox.kubernetes.resources import Resource
 from tailrace.sandbox.kubernetes.storage import Doc, Stored
@@ -21,12 +21,15 @@ encode = msgspec.json.Encoder().encode
 
 
 class Presenter:
-    """How one request wants objects of one resource to look."""
+    """How one request wants objects of one resource to look. Raises 400, and 406 for one form where it is the other's."""
 
     def __init__(self, resource: Resource, form: Form, include: str, clock: datetime) -> None:
         self._resource = resource
         self._form = form
-        self._include: Include = include if include in ("None", "Object") else "Metadata"  # type: ignore[assignment]
+        if form == "table" and include not in ("", "None", "Metadata", "Object"):
+            why = f"Invalid value: {encode(include).decode()}: must be 'Metadata', 'Object', 'None', or empty"
+            raise status.bad_request(f"Unable to convert to Table as requested: includeObject: {why}")
+        self._include: Include = include or "Metadata"  # type: ignore[assignment]
         self._now = clock
         self._headers = True  # a watch tells its columns once
         prefix = {"apiVersion": resource.api_version, "kind": resource.kind}
@@ -44,6 +47,8 @@ class Presenter:
 
     def object(self, doc: Doc) -> bytes:
         doc = self.convert(doc)
+        if self._form == "metadata list":
+            raise self._wrong_form("PartialObjectMetadataList", "not a list", "")
         if self._form == "table":
             version = {"resourceVersion": doc["metadata"].get("resourceVersion", "")}
             return encode(self._table([doc], version))
@@ -59,12 +64,20 @@ class Presenter:
             return encode(self._table([self.convert(stored.doc) for stored in page.items], metadata))
         kind, version = self._resource.list_kind, self._resource.api_version
         if self._form == "metadata":
+            raise self._wrong_form("PartialObjectMetadata", "a list", "List")
+        if self._form == "metadata list":
             kind, version = "PartialObjectMetadataList", "meta.k8s.io/v1"
         head = encode({"kind": kind, "apiVersion": version, "metadata": metadata})
         return head[:-1] + b',"items":[' + b",".join(self._item(stored) for stored in page.items) + b"]}"
 
+    def _wrong_form(self, asked: str, what: str, suffix: str) -> status.ApiError:
+        group = (self._resource.group or "core").partition(".")[0]
+        kind = "unstructured.Unstructured" if self._resource.crd else f"{group}.{self._resource.kind}"
+        text = f"you requested {asked}, but the requested object is {what} (*{kind}{suffix})"
+        return status.ApiError(406, "NotAcceptable", text)
+
     def _item(self, stored: Stored) -> bytes:
-        if self._form == "metadata":
+        if self._form == "metadata list":
             return encode(_metadata_only(stored.doc))
         encoded = self._encoded(stored)
         if self._resource.crd is None and encoded.startswith(self._prefix):
@@ -91,7 +104,9 @@ class Presenter:
             return encode(event.object if self._form == "full" else _metadata_only(event.object))
         if self._form == "full":
             return self._encoded(event.object)
-        return self.object(event.object.doc)
+        if self._form == "table":
+            return self.object(event.object.doc)
+        return encode(_metadata_only(event.object.doc))
 
     def _table(self, docs: list[Doc], metadata: Doc) -> Doc:
         table = tables.table(

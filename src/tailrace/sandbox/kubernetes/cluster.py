@@ -102,12 +102,11 @@ class Cluster:
         *,
         version: str = "",
         initial: bool = False,
-        match: str = "",
         bookmarks: bool = False,
         call: Call | None = None,
     ) -> Watch:
         self._authorize(call, "watch", wanted.resource, wanted.namespace, _name_in(wanted))
-        return self._reader.watch(wanted, version=version, initial=initial, match=match, bookmarks=bookmarks)
+        return self._reader.watch(wanted, version=version, initial=initial, bookmarks=bookmarks)
 
     # Writing -----------------------------------------------------------------------------------------------------
 
@@ -315,9 +314,13 @@ class Cluster:
         metadata = applied["metadata"]
         if metadata.get("managedFields"):
             raise status.bad_request("metadata.managedFields must be nil")
-        check_name(metadata | {"name": metadata.setdefault("name", name)}, name)
+        if "generateName" not in metadata:
+            metadata.setdefault("name", name)
+        check_name(metadata, name)
         if not subresource and "status" in resource.subresources:
             applied.pop("status", None)
+        if subresource == "status":
+            applied.pop("spec", None)
         stored = self.core.store.get(resource.storage, key_of(resource, namespace, name))
         if stored is None and subresource:
             raise status.not_found(resource.group, resource.resource, name)

@@ -8,10 +8,9 @@ from tailrace.sandbox.kubernetes.core import Call, Core
 from tailrace.sandbox.kubernetes.resources import Resource
 from tailrace.sandbox.kubernetes.status import ApiError
 from tailrace.sandbox.kubernetes.storage import Change, Doc
-from tailrace.sandbox.kubernetes.writing import Removal, Writer
+from tailrace.sandbox.kubernetes.writing import CLEANUP, DEFINITIONS, Removal, Writer
 
-STORAGE = ("apiextensions.k8s.io", "customresourcedefinitions")
-CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
+STORAGE = DEFINITIONS
 _CALL = Call(manager="kube-apiserver")
 
 
@@ -45,12 +44,6 @@ class CrdController:
             self._empty(resource, name)
             return
         doc = stored.doc
-        finalizers = doc["metadata"].get("finalizers") or []
-        if CLEANUP not in finalizers:
-            metadata = doc["metadata"] | {"finalizers": [*finalizers, CLEANUP]}
-            self._writer.update(resource, stored, doc | {"metadata": metadata}, _CALL)
-            stored = self._core.store.get(STORAGE, ("", name)) or stored
-            doc = stored.doc
         status = _status(doc, self._core.now())
         if status != doc.get("status"):
             self._writer.update(resource, stored, doc | {"status": status}, _CALL, subresource="status")

@@ -73,7 +73,6 @@ class Clash:
             text += f" with subresource {json.dumps(self.manager.subresource)}"
         if self.manager.operation == "Update":
             text += f" using {self.owned.api_version}"
-            text += f" at {self.owned.time}" if self.owned.time else ""
         return text
 
 

@@ -31,7 +31,7 @@ PATCHES: Mapping[str, PatchKind] = {
 _JSON, _YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 _UNREADABLE = (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError, RecursionError)
 _MANAGER_LIMIT = 128
-Form = Literal["full", "table", "metadata"]
+Form = Literal["full", "table", "metadata", "metadata list"]
 _TRUE = ("1", "t", "T", "true", "True", "TRUE")
 
 
@@ -85,11 +85,11 @@ class Query:
         try:
             return int(text) if text else 0
         except ValueError:
-            message = f'strconv.ParseInt: parsing "{text}": invalid syntax'
-            raise status.bad_request(f'invalid parameter "{name}": {message}') from None
+            raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
 
 _OPTIONS = {
+    "GET": "ListOptions",
     "POST": "CreateOptions",
     "PUT": "UpdateOptions",
     "PATCH": "PatchOptions",
@@ -99,7 +99,7 @@ _OPTIONS = {
 
 def build_call(user: User, query: Query, user_agent: str, method: str) -> Call:
     """How a write is to be done. Raises 422 for words that nobody knows."""
-    if method not in _OPTIONS:
+    if method not in _OPTIONS or method == "GET":
         return Call(user=user)
     dry_run = query.text("dryRun")
     validation = query.text("fieldValidation") or "Warn"
@@ -123,6 +123,43 @@ def refuse_options(method: str, wrong: list[fe.FieldError]) -> None:
     """Raises 422 when something is `wrong`."""
     if wrong:
         raise status.invalid("meta.k8s.io", _OPTIONS[method], "", wrong)
+
+
+def check_list_options(query: Query, *, watching: bool) -> None:
+    """Which versions are asked for, and how. Raises 422."""
+    refuse_options("GET", list(_check_watch(query) if watching else _check_list(query)))
+
+
+def _check_list(query: Query) -> Iterator[fe.FieldError]:
+    match, version, field = (
+        query.text("resourceVersionMatch"),
+        query.text("resourceVersion"),
+        "resourceVersionMatch",
+    )
+    if match and not version:
+        yield fe.forbidden(field, f"{field} is forbidden unless resourceVersion is provided")
+    if match and query.text("continue"):
+        yield fe.forbidden(field, f"{field} is forbidden when continue is provided")
+    if match not in ("", "Exact", "NotOlderThan"):
+        yield fe.unsupported(field, match, ("Exact", "NotOlderThan", ""))
+    if match == "Exact" and version == "0":
+        yield fe.forbidden(field, f'{field} "exact" is forbidden for resourceVersion "0"')
+    if query.text("sendInitialEvents"):
+        yield fe.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
+
+
+def _check_watch(query: Query) -> Iterator[fe.FieldError]:
+    match, initial, field = (
+        query.text("resourceVersionMatch"),
+        query.text("sendInitialEvents"),
+        "resourceVersionMatch",
+    )
+    if initial and match != "NotOlderThan":
+        yield fe.forbidden(field, f"sendInitialEvents requires setting {field} to NotOlderThan")
+    if match and not initial:
+        yield fe.forbidden(field, f"{field} is forbidden for watch unless sendInitialEvents is provided")
+    if match not in ("", "NotOlderThan"):
+        yield fe.unsupported(field, match, ("NotOlderThan",))
 
 
 def _check_dry_run(values: list[str]) -> Iterator[fe.FieldError]:
@@ -240,8 +277,10 @@ def wanted_form(accept: str, *, streams: bool) -> Form:
                 return "full"
             case "Table" if named.get("v") == "v1":
                 return "table"
-            case "PartialObjectMetadata" | "PartialObjectMetadataList" if named.get("v") == "v1":
+            case "PartialObjectMetadata" if named.get("v") == "v1":
                 return "metadata"
+            case "PartialObjectMetadataList" if named.get("v") == "v1":
+                return "metadata list"
     served = (_JSON, _YAML, PROTOBUF)
     raise status.not_acceptable(
         (*served, f"{_JSON};stream=watch", f"{PROTOBUF};stream=watch") if streams else served

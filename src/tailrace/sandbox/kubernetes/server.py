@@ -28,6 +28,7 @@ from tailrace.sandbox.kubernetes.requests import (
     Query,
     Target,
     build_call,
+    check_list_options,
     check_patch_options,
     parse_target,
     patch_kind,
@@ -36,7 +37,7 @@ from tailrace.sandbox.kubernetes.requests import (
     read_removal,
     wanted_form,
 )
-from tailrace.sandbox.kubernetes.resources import Resource
+from tailrace.sandbox.kubernetes.resources import Registry, Resource
 from tailrace.sandbox.kubernetes.status import ApiError
 from tailrace.sandbox.kubernetes.storage import Doc
 from tailrace.sandbox.kubernetes.watching import Page, Selection, Watch
@@ -263,8 +264,8 @@ class ApiServer:
                 return openapi.document(registry, "", version)
             case ["openapi", "v3", "apis", group, version] if registry.in_version(group, version):
                 return openapi.document(registry, group, version)
-            case ["apis", group, _] if registry.versions(group):
-                raise status.no_such_resource()
+            case ["apis", group, _]:
+                raise _nothing_there(registry, group)
         raise status.page_not_found()
 
     def _document(self, key: str, build: Callable[[], Doc]) -> bytes:
@@ -279,7 +280,7 @@ class ApiServer:
 
     async def _answer_target(self, request: _Request, target: Target, call: Call) -> _Answer | _Stream:
         resource = self._resource(target, request.method, call.user)
-        watching = request.method == "GET" and request.query.flag("watch") and not target.subresource
+        watching = request.method == "GET" and request.query.flag("watch") and not target.name
         verb = _verb(request.method, target, watching)
         self.requests[
             call.user.name,
@@ -352,7 +353,7 @@ class ApiServer:
             name=target.name,
         )
         self.cluster.access.check(user, asked)
-        raise status.no_such_resource() if registry.versions(ref.group) else status.page_not_found()
+        raise _nothing_there(registry, ref.group)
 
     def _selection(self, request: _Request, target: Target, resource: Resource) -> Selection:
         query = request.query
@@ -366,6 +367,7 @@ class ApiServer:
 
     def _list(self, request: _Request, target: Target, resource: Resource, call: Call) -> Page:
         query = request.query
+        check_list_options(query, watching=False)
         return self.cluster.list(
             self._selection(request, target, resource),
             limit=query.number("limit"),
@@ -379,12 +381,12 @@ class ApiServer:
         self, request: _Request, target: Target, resource: Resource, presenter: Presenter, call: Call
     ) -> _Stream:
         query = request.query
+        check_list_options(query, watching=True)
         bookmarks = query.flag("allowWatchBookmarks")
         watch = self.cluster.watch(
             self._selection(request, target, resource),
             version=query.text("resourceVersion"),
             initial=query.flag("sendInitialEvents"),
-            match=query.text("resourceVersionMatch"),
             bookmarks=bookmarks,
             call=call,
         )
@@ -535,9 +537,17 @@ def _verb(method: str, target: Target, watching: bool) -> str:
     raise status.method_not_allowed()
 
 
+def _nothing_there(registry: Registry, group: str) -> ApiError:
+    """Only groups that are built in answer as an API; what definitions add is a path like any other until it is there."""
+    built_in = any(resource.crd is None for resource in registry if resource.group == group)
+    return status.no_such_resource() if built_in else status.page_not_found()
+
+
 def _check_verb(resource: Resource, target: Target, verb: str) -> None:
     """Raises 404 for a subresource that is not there, 405 for what cannot be done with one that is."""
     if target.subresource and target.subresource not in resource.subresources:
+        if resource.crd is not None:
+            raise status.not_found(resource.group, resource.resource, target.name)
         raise status.no_such_resource()
     allowed = discovery.subresource_verbs(target.subresource) if target.subresource else resource.verbs
     if verb not in allowed:

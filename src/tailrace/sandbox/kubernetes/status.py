@@ -87,8 +87,10 @@ def page_not_found() -> ApiError:
     return ApiError(404, "NotFound", "404 page not found\n", plain=True)
 
 
-def already_exists(group: str, resource: str, name: str) -> ApiError:
+def already_exists(group: str, resource: str, name: str, *, going: bool = False) -> ApiError:
+    """`going`: what has the name is being deleted."""
     message = f'{qualified(group, resource)} "{name}" already exists'
+    message = f"object is being deleted: {message}" if going else message
     return ApiError(409, "AlreadyExists", message, _details(group, resource, name))
 
 
@@ -99,7 +101,8 @@ def conflict(group: str, resource: str, name: str, why: str = "") -> ApiError:
 
 
 def forbidden(group: str, resource: str, name: str, why: str, causes: list[Doc] | None = None) -> ApiError:
-    message = f'{qualified(group, resource)} "{name}" is forbidden: {why}'
+    what = f'{qualified(group, resource)} "{name}"' if name else qualified(group, resource)
+    message = f"{what} is forbidden: {why}"
     return ApiError(403, "Forbidden", message, _details(group, resource, name, causes=causes))
 
 
@@ -137,7 +140,7 @@ def not_acceptable(served: Iterable[str]) -> ApiError:
 
 def too_large_version(asked: int, current: int) -> ApiError:
     causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
-    message = f"Too large resource version: {asked}, current: {current}"
+    message = f"Timeout: Too large resource version: {asked}, current: {current}"
     return ApiError(
         504, "Timeout", message, {"causes": causes, "retryAfterSeconds": 1}, headers={"Retry-After": "1"}
     )

@@ -6,13 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tailrace.sandbox.kubernetes import field_errors as fe
 from tailrace.sandbox.kubernetes import status
 from tailrace.sandbox.kubernetes.admission import User, service_account
 from tailrace.sandbox.kubernetes.core import Core, random_token, timestamp
 from tailrace.sandbox.kubernetes.storage import Doc
+from tailrace.sandbox.kubernetes.subresources import check_kind
 
 AUDIENCE = "https://kubernetes.default.svc"
-_LIFE = timedelta(hours=1)
+_LIFE, _SHORTEST = timedelta(hours=1), timedelta(minutes=10)
+_BINDABLE = ("Pod", "Secret", "Node")
 _ACCOUNTS, _PODS = ("", "serviceaccounts"), ("", "pods")
 
 
@@ -44,9 +47,18 @@ class Tokens:
         account = self._core.store.get(_ACCOUNTS, (namespace, name))
         if account is None:
             raise status.not_found("", "serviceaccounts", name)
+        check_kind(review, "authentication.k8s.io/v1", "TokenRequest")
         spec = review.get("spec") or {}
         seconds = spec.get("expirationSeconds") or int(_LIFE.total_seconds())
         bound = spec.get("boundObjectRef") or {}
+        if seconds < _SHORTEST.total_seconds():
+            text = "may not specify a duration less than 10 minutes"
+            wrong = fe.invalid_value("spec.expirationSeconds", seconds, text)
+            raise status.invalid("authentication.k8s.io", "TokenRequest", "", [wrong])
+        if bound and bound.get("kind") not in _BINDABLE:
+            group, _, version = str(bound.get("apiVersion") or "").rpartition("/")
+            kind = bound.get("kind", "")
+            raise status.bad_request(f"cannot bind token to object of type {group}/{version}, Kind={kind}")
         pod = None
         if bound.get("kind") == "Pod":
             found = self._core.store.get(_PODS, (namespace, bound.get("name", "")))

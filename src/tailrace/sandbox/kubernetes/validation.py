@@ -90,13 +90,18 @@ def name_rule(group: str, kind: str) -> NameRule:
 
 
 def validate_metadata(
-    metadata: Doc, *, namespaced: bool, generated: bool, name: NameRule = fe.subdomain
+    metadata: Doc, *, namespaced: bool, generated: bool, name: NameRule = fe.subdomain, core: bool = True
 ) -> list[FieldError]:
-    """`generated`: the name is made from `generateName` later, so that none is there yet."""
-    return _distinct(_check_metadata(metadata, namespaced, generated, name))
+    """`generated`: the name is made from `generateName` later, so that none is there yet.
+
+    `core`: of a kind of `pkg/apis`, which are stricter about finalizers than definitions and custom resources are.
+    """
+    return _distinct(_check_metadata(metadata, namespaced, generated, name, core))
 
 
-def _check_metadata(metadata: Doc, namespaced: bool, generated: bool, rule: NameRule) -> Iterator[FieldError]:
+def _check_metadata(
+    metadata: Doc, namespaced: bool, generated: bool, rule: NameRule, core: bool
+) -> Iterator[FieldError]:
     if prefix := metadata.get("generateName"):
         # What follows the prefix may end it: `web-` is fine.
         masked = re.sub("-$", "a", prefix) if rule is not fe.path_segment else prefix
@@ -115,7 +120,7 @@ def _check_metadata(metadata: Doc, namespaced: bool, generated: bool, rule: Name
     yield from fe.check_labels("metadata.labels", metadata.get("labels"))
     yield from _check_annotations(metadata.get("annotations") or {})
     yield from _check_owners(metadata.get("ownerReferences") or [])
-    yield from _check_finalizers(metadata.get("finalizers") or [])
+    yield from _check_finalizers(metadata.get("finalizers") or [], core)
 
 
 def _check_annotations(annotations: dict[str, str]) -> Iterator[FieldError]:
@@ -149,12 +154,12 @@ def _check_owners(owners: list[Doc]) -> Iterator[FieldError]:
 _STANDARD_FINALIZERS: Final = frozenset({"foregroundDeletion", "orphan", "kubernetes"})
 
 
-def _check_finalizers(finalizers: list[str]) -> Iterator[FieldError]:
+def _check_finalizers(finalizers: list[str], core: bool) -> Iterator[FieldError]:
     path = "metadata.finalizers"
     for at, name in enumerate(finalizers):
         wrong = list(fe.check(path, name, fe.qualified_name))
         yield from wrong
-        if not wrong and "/" not in name and name not in _STANDARD_FINALIZERS:
+        if core and not wrong and "/" not in name and name not in _STANDARD_FINALIZERS:
             text = "name is neither a standard finalizer name nor is it fully qualified"
             yield invalid_value(f"{path}[{at}]", name, text)
     if {"foregroundDeletion", "orphan"} <= set(finalizers):

@@ -8,6 +8,7 @@ addresses, admission, validation, and a new version only when something differs.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +21,10 @@ from tailrace.sandbox.kubernetes.resources import Resource
 from tailrace.sandbox.kubernetes.services import Services
 from tailrace.sandbox.kubernetes.storage import Doc, Stored
 
+DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")
+CLEANUP = (
+    "customresourcecleanup.apiextensions.k8s.io"  # holds a deleted definition until its objects are gone
+)
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 _NAME_ATTEMPTS = 8
 
@@ -66,9 +71,11 @@ _NOT_WITH_STATUS = {
     ("apps", "deployments"): frozenset({"labels"}),
     ("", "pods"): frozenset({"ownerReferences"}),
 }
+_PERMANENT = ("default", "kube-public", "kube-system")
+_AGGREGATED = ("apiextensions.k8s.io", "apiregistration.k8s.io")
 _CHECKS = 2  # the generic store and each kind's strategy both judge a change of metadata, and both report it
 
-_UPDATE_NEEDS_VERSION = frozenset({("apiextensions.k8s.io", "customresourcedefinitions")})
+_UPDATE_NEEDS_VERSION = frozenset({DEFINITIONS})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +101,8 @@ class Writer:
         schema = self._core.schema(resource)
         cannot = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
         clean, unknown = schemas.prune(doc, schema)
+        if resource.crd is not None:
+            unknown = sorted(unknown)
         if unknown and call.field_validation != "Ignore":
             texts = [f'unknown field "{path}"' for path in unknown]
             if call.field_validation == "Strict":
@@ -111,10 +120,18 @@ class Writer:
         }
 
     def _check_kind(self, resource: Resource, doc: Doc) -> None:
+        if resource.crd is not None and not doc.get("kind"):
+            raise status.bad_request(
+                f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing in "
+                f"'{json.dumps(doc)}'"
+            )
         version = doc.get("apiVersion") or resource.api_version
         kind = doc.get("kind") or resource.kind
         if (kind, version) == (resource.kind, resource.api_version):
             return
+        if resource.crd is not None and version == resource.api_version:
+            wrong = validation.invalid_value("kind", kind, f"must be {resource.kind}")
+            raise status.invalid(resource.group, kind, (doc.get("metadata") or {}).get("name", ""), [wrong])
         if resource.crd is not None and version != resource.api_version:
             raise status.bad_request(
                 f"the API version in the data ({version}) does not match the expected API version "
@@ -167,8 +184,9 @@ class Writer:
         self._admit("CREATE", resource, namespace, name, doc, None, call)
         self._validate(resource, doc, None)
         key = key_of(resource, namespace, name)
-        if core.store.get(resource.storage, key):
-            raise status.already_exists(resource.group, resource.resource, name)
+        if existing := core.store.get(resource.storage, key):
+            going = bool(existing.doc["metadata"].get("deletionTimestamp"))
+            raise status.already_exists(resource.group, resource.resource, name, going=going)
         if call.dry_run:
             return doc
         return core.store.put(resource.storage, key, doc).doc
@@ -246,7 +264,10 @@ class Writer:
         namespace, name = metadata.get("namespace", ""), metadata["name"]
         self._check_preconditions(resource, old, doc["metadata"], patched or applied)
         before = self.in_version(resource, old.doc)
+        disowned = applied and not doc["metadata"].get("managedFields")
         doc = _carry_over(resource, before, doc, subresource)
+        if disowned:
+            doc = doc | {"metadata": _without(doc["metadata"], "managedFields")}
         doc = self.fill(resource, doc)
         if not applied:
             doc = self._own(resource, before, doc, call, subresource)
@@ -297,7 +318,7 @@ class Writer:
             raise status.conflict(resource.group, resource.resource, name)
         if not version and (resource.crd is not None or resource.storage in _UPDATE_NEEDS_VERSION):
             wrong = validation.invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
-            raise status.invalid(resource.group, resource.kind, name, [wrong])
+            raise status.invalid(resource.group, resource.resource, name, [wrong])
 
     # Delete ------------------------------------------------------------------------------------------------------
 
@@ -315,6 +336,8 @@ class Writer:
                     f"The object might have been {since}"
                 )
                 raise status.conflict(resource.group, resource.kind, name, why)
+        if resource.storage == ("", "namespaces") and name in _PERMANENT:
+            raise status.forbidden("", "namespaces", name, "this namespace may not be deleted")
         self._admit("DELETE", resource, namespace, name, None, old.doc, call)
         doc = self._marked(resource, old.doc, removal)
         gone = is_gone(resource, doc)
@@ -340,7 +363,11 @@ class Writer:
         grace = _grace(resource, old, removal)
         if before.get("deletionTimestamp"):
             grace = min(grace, before.get("deletionGracePeriodSeconds", 0))
+        if resource.storage == DEFINITIONS and not before.get("deletionTimestamp"):
+            finalizers.append(CLEANUP)
         metadata = before | {"finalizers": finalizers + kept, "deletionGracePeriodSeconds": grace}
+        if resource.storage == ("", "namespaces"):
+            del metadata["deletionGracePeriodSeconds"]
         if not metadata["finalizers"]:
             del metadata["finalizers"]
         if not before.get("deletionTimestamp"):
@@ -415,6 +442,7 @@ class Writer:
                 namespaced=resource.namespaced,
                 generated=False,
                 name=validation.name_rule(resource.group, resource.kind),
+                core=resource.crd is None and resource.group not in _AGGREGATED,
             )
         )
         if old is not None:

@@ -12,8 +12,8 @@ def a_cluster_ip_is_given_and_stays(talk: Talk) -> None:
     made = talk.post("services", service("a"), show=_SPEC)
     ip = made.body["spec"]["clusterIP"]
     talk.put("services/a", service("a", selector={"x": "y"}), show=_SPEC)
-    talk.patch("services/a", {"spec": {"clusterIP": "10.96.255.1"}})
-    talk.patch("services/a", {"spec": {"clusterIPs": ["10.96.255.1"]}})
+    talk.patch("services/a", {"spec": {"clusterIP": "127.96.255.1"}})
+    talk.patch("services/a", {"spec": {"clusterIPs": ["127.96.255.1"]}})
     talk.patch("services/a", {"spec": {"clusterIP": ""}}, show=_SPEC)
     talk.patch("services/a", {"spec": {"clusterIP": "None"}})
     talk.patch("services/a", {"spec": {"clusterIP": None}}, show=_SPEC)
@@ -26,7 +26,7 @@ def a_cluster_ip_is_given_and_stays(talk: Talk) -> None:
 
 def headless(talk: Talk) -> None:
     talk.post("services", service("a", clusterIP="None"), show=_SPEC)
-    talk.patch("services/a", {"spec": {"clusterIP": "10.96.255.2"}})
+    talk.patch("services/a", {"spec": {"clusterIP": "127.96.255.2"}})
     talk.patch("services/a", {"spec": {"type": "NodePort"}})
     talk.post("services", service("b", clusterIP="None", ports=None), show=_SPEC)
     talk.post(
@@ -43,7 +43,7 @@ def names_elsewhere(talk: Talk) -> None:
     talk.patch("services/a", {"spec": {"type": "ExternalName"}}, show=_SPEC)
     talk.patch("services/a", {"spec": {"type": "ExternalName", "externalName": "example.org"}}, show=_SPEC)
     talk.post(
-        "services", service("c", type="ExternalName", externalName="example.com", clusterIP="10.96.255.3")
+        "services", service("c", type="ExternalName", externalName="example.com", clusterIP="127.96.255.3")
     )
 
 
