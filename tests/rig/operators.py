@@ -74,7 +74,7 @@ class Operators:
     made: list[Operator] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
-    def start(self, *, pod: str = "", token: str = "") -> Operator:
+    def start(self, *, pod: str = "", token: str = "", settings: Mapping[str, str] | None = None) -> Operator:
         """Another process. `pod`: the identity in the lease; a container that is restarted keeps its pod's."""
         number = next(self._numbers)
         name = pod or f"operator-{number}"
@@ -86,6 +86,7 @@ class Operators:
             "POD_NAME": name,
             "TAILRACE_DEVICE_REFRESH": "2s",  # what happens on the control plane alone is seen soon
             "TAILRACE_METRICS_ADDRESS": f"127.0.0.1:{free_port()}",
+            **(settings or {}),
         }
         kubeconfig = self.server.write_kubeconfig(f"operator-{number}", token)
         process = _forks.Process(target=run, args=(environment, kubeconfig, log), daemon=True)
