@@ -43,6 +43,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = len(terminalreporter.stats.get("skipped", ()))
     if skipped and os.environ.get("TAILRACE_RIG") == "required":
-        terminalreporter.write_line(f"{skipped} skipped, but TAILRACE_RIG=required: that is a failure", red=True)
+        terminalreporter.write_line(
+            f"{skipped} skipped, but TAILRACE_RIG=required: that is a failure", red=True
+        )
     elif skipped and os.environ.get("TAILRACE_RIG") == "off":
         terminalreporter.write_line(f"{skipped} skipped; `make test-all` runs them on real servers")

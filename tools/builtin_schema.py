@@ -5,7 +5,7 @@ python tools/builtin_schema.py FOLDER MODULE...
 FOLDER is `api/openapi-spec/v3` of the module `k8s.io/kubernetes`; each MODULE the folder of one that declares types:
 `k8s.io/api`, `apimachinery`, `apiextensions-apiserver`, `kube-aggregator`, all of the same release.
 
-Writes `src/tailrace/sandbox/kubernetes/builtin.json`: names of definitions and fields, their types and the
+Writes `src/tailrace/sandbox/kubernetes/documents/builtin.json`: names of definitions and fields, their types and the
 `x-kubernetes-*` markers (`schema` explains the form), and how protobuf writes them (`protobuf` explains that); no
 descriptions. The protobuf facts come from the struct tags and not from the `.proto` files: only the tags say what a
 field is called in JSON, what is inlined there, and when a zero is left out.
@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-TARGET = Path(__file__).resolve().parent.parent / "src/tailrace/sandbox/kubernetes/builtin.json"
+TARGET = Path(__file__).resolve().parent.parent / "src/tailrace/sandbox/kubernetes/documents/builtin.json"
 STABLE = re.compile(r"apis?__(.+__)?v\d+_openapi\.json")
 WELL_KNOWN = {
     "resource.Quantity": "quantity",

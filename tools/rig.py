@@ -67,7 +67,9 @@ def build(module: Path) -> None:
 
 def find_version(module: Path, package: str) -> str:
     """The version of the Go module that a package belongs to."""
-    required = re.findall(r"^\s*(?:require )?(\S+) (v\S+)", (module / "go.mod").read_text(), re.M)
+    required: list[tuple[str, str]] = re.findall(
+        r"^\s*(?:require )?(\S+) (v\S+)", (module / "go.mod").read_text(), re.M
+    )
     return max(
         ((path, v) for path, v in required if package.startswith(path)), key=lambda found: len(found[0])
     )[1]

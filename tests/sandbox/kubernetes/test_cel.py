@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailrace.sandbox.kubernetes.cel import Broken, Rules, compile_errors
-from tailrace.sandbox.kubernetes.cel_library import to_quantity
-from tailrace.sandbox.kubernetes.cel_view import escape
+from tailrace.sandbox.kubernetes.rules.cel import Broken, Rules, compile_errors
+from tailrace.sandbox.kubernetes.rules.cel_library import to_quantity
+from tailrace.sandbox.kubernetes.rules.cel_view import escape
 from tests.sandbox.kubernetes.cel_cases import (
     ABSENT,
     CASES,
@@ -89,7 +89,7 @@ def test_a_schema_without_rules_has_nothing_to_say() -> None:
 
 def test_the_library_is_loaded_by_the_first_rule_alone() -> None:
     code = (
-        "import sys; from tailrace.sandbox.kubernetes import cel; "
+        "import sys; from tailrace.sandbox.kubernetes.rules import cel; "
         "cel.Rules({'type': 'object'}); cel.compile_errors({'type': 'object'}); "
         "assert not [name for name in sys.modules if name.startswith('cel_expr_python')]"
     )

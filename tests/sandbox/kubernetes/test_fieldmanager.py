@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.sandbox.kubernetes import defaults, fieldmanager, fieldset
-from tailrace.sandbox.kubernetes.fieldmanager import ApplyConflict
-from tailrace.sandbox.kubernetes.schema import Schema, builtin_schema
+from tailrace.sandbox.kubernetes.documents import defaults, fieldmanager, fieldset
+from tailrace.sandbox.kubernetes.documents.fieldmanager import ApplyConflict
+from tailrace.sandbox.kubernetes.documents.schema import Schema, builtin_schema
 
 NOW = "2026-01-01T00:00:00Z"
 LATER = "2026-01-02T00:00:00Z"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tailrace.sandbox.kubernetes import resources, selectors, status, storage
+from tailrace.sandbox.kubernetes import resources, status, storage
+from tailrace.sandbox.kubernetes.documents import selectors
 from tailrace.sandbox.kubernetes.services import Services
 
 KIND = ("", "services")

@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.sandbox.kubernetes.patch import PatchError, json_patch, merge_patch, strategic_merge_patch
-from tailrace.sandbox.kubernetes.schema import Schema, builtin_schema
+from tailrace.sandbox.kubernetes.documents.patch import (
+    PatchError,
+    json_patch,
+    merge_patch,
+    strategic_merge_patch,
+)
+from tailrace.sandbox.kubernetes.documents.schema import Schema, builtin_schema
 
 KEYS = st.sampled_from(["a", "b", "c", "d/e", "f~g"])
 VALUES = st.recursive(

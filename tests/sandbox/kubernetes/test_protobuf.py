@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailrace.sandbox.kubernetes import schema
-from tailrace.sandbox.kubernetes.protobuf import MAGIC, decode
+from tailrace.sandbox.kubernetes.documents import schema
+from tailrace.sandbox.kubernetes.documents.protobuf import MAGIC, decode
 from tailrace.sandbox.kubernetes.status import ApiError
 
 SEEN: list[dict[str, Any]] = json.loads(Path(__file__).with_name("protobuf_seen.json").read_text())

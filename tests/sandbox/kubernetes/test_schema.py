@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tailrace.sandbox.kubernetes import defaults
-from tailrace.sandbox.kubernetes.schema import (
+from tailrace.sandbox.kubernetes.documents import defaults
+from tailrace.sandbox.kubernetes.documents.schema import (
     Schema,
     builtin_schema,
     crd_schema,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tailrace.sandbox.kubernetes import jsonpath, tables
+from tailrace.sandbox.kubernetes.printing import jsonpath, tables
 from tailrace.sandbox.kubernetes.resources import Ref, Registry, Resource, builtin_resources, custom_resources
 
 SEEN: dict[str, Any] = json.loads((Path(__file__).parent / "tables_seen.json").read_text())

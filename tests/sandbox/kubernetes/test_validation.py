@@ -15,10 +15,18 @@ from typing import Any
 
 import pytest
 
-from tailrace.sandbox.kubernetes import defaults, validation
-from tailrace.sandbox.kubernetes.custom_rules import go_pattern
-from tailrace.sandbox.kubernetes.field_errors import quantity
-from tailrace.sandbox.kubernetes.schema import Schema, builtin_schema, copy_of, crd_schema, default, prune
+from tailrace.sandbox.kubernetes.documents import defaults
+from tailrace.sandbox.kubernetes.documents.schema import (
+    Schema,
+    builtin_schema,
+    copy_of,
+    crd_schema,
+    default,
+    prune,
+)
+from tailrace.sandbox.kubernetes.rules import validation
+from tailrace.sandbox.kubernetes.rules.custom_rules import go_pattern
+from tailrace.sandbox.kubernetes.rules.field_errors import quantity
 
 Doc = dict[str, Any]
 Edits = dict[str, Any]

@@ -21,6 +21,7 @@ from tailrace.sandbox.controlplane.records import Node, Refused, Why
 if TYPE_CHECKING:
     from tailrace.sandbox.controlplane.control import ControlPlane
 
+
 def routes(plane: ControlPlane) -> list[Route]:
     """GET devices, calls; DELETE or PATCH a device; PUT faults; POST credentials/revoke or credentials/rotate."""
     tailnet, faults = plane.tailnet, plane.faults

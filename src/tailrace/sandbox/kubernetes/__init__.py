@@ -4,6 +4,6 @@ Belongs here: resources and their storage, watches, admission order, garbage col
 Does not belong here: whatever *runs* (controllers, pods, endpoints: `sandbox.workloads`). Nothing of the product is
 imported: a twin that shares code with what it judges proves nothing. Called by `sandbox.world` and by tests.
 
-Reading order: `resources` (what kinds exist) → `storage` (versions, history, watches) → `cluster` (every verb) →
-`server` (HTTP). `schema`, `validation`, `patch`, `fieldmanager` and `openapi` are pure functions of documents.
+Reading order: `resources` (what kinds exist) → `storage` (versions, history) → `cluster` (every verb) → `writing` (a
+document's way in), `watching` (the way out) → `server` (HTTP). `documents`, `rules` and `printing` are pure.
 """

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tailrace.sandbox.kubernetes import field_errors as fe
 from tailrace.sandbox.kubernetes import rbac, status
 from tailrace.sandbox.kubernetes.admission import User
 from tailrace.sandbox.kubernetes.core import Core
 from tailrace.sandbox.kubernetes.rbac import Attributes, Authorizer
 from tailrace.sandbox.kubernetes.resources import Resource
+from tailrace.sandbox.kubernetes.rules import field_errors as fe
 from tailrace.sandbox.kubernetes.storage import Change, Doc
 from tailrace.sandbox.kubernetes.tokens import AUDIENCE, Tokens
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
-from tailrace.sandbox.kubernetes import events, status, tables
+from tailrace.sandbox.kubernetes import events, status
+from tailrace.sandbox.kubernetes.printing import tables
+from tailrace.sandbox.kubernetes.printing.tables import Include
 from tailrace.sandbox.kubernetes.requests import Form
 from tailrace.sandbox.kubernetes.resources import Resource
 from tailrace.sandbox.kubernetes.storage import Doc, Stored
-from tailrace.sandbox.kubernetes.tables import Include
 from tailrace.sandbox.kubernetes.watching import Event, Page
 
 encode = msgspec.json.Encoder().encode

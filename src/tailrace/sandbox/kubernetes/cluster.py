@@ -13,14 +13,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from tailrace.sandbox.kubernetes import crds, fieldmanager, rbac, status, subresources
-from tailrace.sandbox.kubernetes import patch as patches
+from tailrace.sandbox.kubernetes import crds, rbac, status, subresources
 from tailrace.sandbox.kubernetes.access import Access
 from tailrace.sandbox.kubernetes.core import Call, Core, key_of, random_uid, wall_clock
+from tailrace.sandbox.kubernetes.documents import fieldmanager
+from tailrace.sandbox.kubernetes.documents import patch as patches
+from tailrace.sandbox.kubernetes.documents.schema import copy_of
 from tailrace.sandbox.kubernetes.garbage import GarbageCollector, NamespaceController
 from tailrace.sandbox.kubernetes.rbac import Attributes
 from tailrace.sandbox.kubernetes.resources import Ref, Registry, Resource
-from tailrace.sandbox.kubernetes.schema import copy_of
 from tailrace.sandbox.kubernetes.services import Services
 from tailrace.sandbox.kubernetes.storage import Doc, Store, Stored
 from tailrace.sandbox.kubernetes.subresources import Scale

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from tailrace.sandbox.kubernetes import schema as schemas
 from tailrace.sandbox.kubernetes import status
 from tailrace.sandbox.kubernetes.admission import ADMIN, AdmissionRequest, Plugin, User
+from tailrace.sandbox.kubernetes.documents import schema as schemas
+from tailrace.sandbox.kubernetes.documents.schema import Schema
 from tailrace.sandbox.kubernetes.resources import Registry, Resource
-from tailrace.sandbox.kubernetes.schema import Schema
 from tailrace.sandbox.kubernetes.storage import Doc, Key, Store, Stored
 
 _NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tailrace.sandbox.kubernetes.documents.schema import Doc
 from tailrace.sandbox.kubernetes.resources import Registry, Resource
-from tailrace.sandbox.kubernetes.schema import Doc
 
 RELEASE = (1, 36)
 """The Kubernetes release whose API the sandbox speaks."""

@@ -18,10 +18,11 @@ from typing import Any, Final
 
 import msgspec
 
-from tailrace.sandbox.kubernetes import discovery, schema
+from tailrace.sandbox.kubernetes import discovery
 from tailrace.sandbox.kubernetes.discovery import Kind
+from tailrace.sandbox.kubernetes.documents import schema
+from tailrace.sandbox.kubernetes.documents.schema import Doc
 from tailrace.sandbox.kubernetes.resources import Registry, Resource
-from tailrace.sandbox.kubernetes.schema import Doc
 
 _GVK: Final = "x-kubernetes-group-version-kind"
 _REF: Final = "#/components/schemas/"

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tailrace.sandbox.kubernetes import selectors
 from tailrace.sandbox.kubernetes.admission import User
+from tailrace.sandbox.kubernetes.documents import selectors
 from tailrace.sandbox.kubernetes.status import Doc
 
 GROUP = "rbac.authorization.k8s.io"

@@ -17,11 +17,12 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from tailrace.sandbox.faults import Faults
-from tailrace.sandbox.kubernetes import discovery, openapi, protobuf, status
+from tailrace.sandbox.kubernetes import discovery, openapi, status
 from tailrace.sandbox.kubernetes.admission import ANONYMOUS, User
 from tailrace.sandbox.kubernetes.answers import Presenter, encode
 from tailrace.sandbox.kubernetes.cluster import Cluster
 from tailrace.sandbox.kubernetes.core import Call
+from tailrace.sandbox.kubernetes.documents import protobuf
 from tailrace.sandbox.kubernetes.rbac import Attributes
 from tailrace.sandbox.kubernetes.requests import (
     PROTOBUF,

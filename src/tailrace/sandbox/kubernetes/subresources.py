@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tailrace.sandbox.kubernetes import status, validation
+from tailrace.sandbox.kubernetes import status
 from tailrace.sandbox.kubernetes.core import Core
+from tailrace.sandbox.kubernetes.documents.schema import copy_of
+from tailrace.sandbox.kubernetes.documents.selectors import match_labels
 from tailrace.sandbox.kubernetes.resources import Resource
-from tailrace.sandbox.kubernetes.schema import copy_of
-from tailrace.sandbox.kubernetes.selectors import match_labels
+from tailrace.sandbox.kubernetes.rules import validation
 from tailrace.sandbox.kubernetes.storage import Doc, Store
 from tailrace.sandbox.kubernetes.writing import check_name, unregistered
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tailrace.sandbox.kubernetes import field_errors as fe
 from tailrace.sandbox.kubernetes import status
 from tailrace.sandbox.kubernetes.admission import User, service_account
 from tailrace.sandbox.kubernetes.core import Core, random_token, timestamp
+from tailrace.sandbox.kubernetes.rules import field_errors as fe
 from tailrace.sandbox.kubernetes.storage import Doc
 from tailrace.sandbox.kubernetes.subresources import check_kind
 

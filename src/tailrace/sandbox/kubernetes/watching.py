@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from tailrace.sandbox.kubernetes import selectors, status
+from tailrace.sandbox.kubernetes import status
 from tailrace.sandbox.kubernetes.core import Core
+from tailrace.sandbox.kubernetes.documents import selectors
+from tailrace.sandbox.kubernetes.documents.selectors import Predicate
 from tailrace.sandbox.kubernetes.resources import Resource
-from tailrace.sandbox.kubernetes.selectors import Predicate
 from tailrace.sandbox.kubernetes.storage import Change, Key, Store, Stored
 
 _TOO_OLD_PAGE = (

@@ -13,11 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tailrace.sandbox.kubernetes import cel, defaults, fieldmanager, services, status, validation
-from tailrace.sandbox.kubernetes import schema as schemas
+from tailrace.sandbox.kubernetes import services, status
 from tailrace.sandbox.kubernetes.admission import AdmissionRequest
 from tailrace.sandbox.kubernetes.core import Call, Core, key_of, random_suffix
+from tailrace.sandbox.kubernetes.documents import defaults, fieldmanager
+from tailrace.sandbox.kubernetes.documents import schema as schemas
 from tailrace.sandbox.kubernetes.resources import Resource
+from tailrace.sandbox.kubernetes.rules import cel, validation
 from tailrace.sandbox.kubernetes.services import Services
 from tailrace.sandbox.kubernetes.storage import Doc, Stored
 
@@ -461,20 +463,6 @@ class Writer:
 
     def _broken_rules(self, resource: Resource, new: Doc, old: Doc | None) -> Iterable[Any]:
         return self._core.of_crd("rules", resource, cel.Rules).check(new, old)
-
-
-def _compile_rules(openapi: Doc) -> Any:
-    if not _mentions(openapi, "x-kubernetes-validations"):
-        return None
-    from tailrace.sandbox.kubernetes import cel
-
-    return cel.Rules(openapi)
-
-
-def _mentions(node: Any, key: str) -> bool:
-    if isinstance(node, dict):
-        return key in node or any(_mentions(inner, key) for inner in node.values())
-    return isinstance(node, list) and any(_mentions(inner, key) for inner in node)
 
 
 @dataclass(frozen=True, slots=True)

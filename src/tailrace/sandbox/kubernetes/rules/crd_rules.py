@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from tailrace.sandbox.kubernetes import custom_rules
-from tailrace.sandbox.kubernetes import field_errors as fe
-from tailrace.sandbox.kubernetes.field_errors import Doc, FieldError, check_named, check_one_of
+from tailrace.sandbox.kubernetes.rules import custom_rules
+from tailrace.sandbox.kubernetes.rules import field_errors as fe
+from tailrace.sandbox.kubernetes.rules.field_errors import Doc, FieldError, check_named, check_one_of
 
 _TYPES: Final = ("array", "boolean", "integer", "number", "object", "string")
 _COLUMN_TYPES: Final = ("boolean", "date", "integer", "number", "string")

@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from tailrace.sandbox.kubernetes import jsonpath, printercolumns, printers
-from tailrace.sandbox.kubernetes.ages import humanize, since
-from tailrace.sandbox.kubernetes.podprinter import pod_conditions
+from tailrace.sandbox.kubernetes.printing import jsonpath, printercolumns, printers
+from tailrace.sandbox.kubernetes.printing.ages import humanize, since
+from tailrace.sandbox.kubernetes.printing.podprinter import pod_conditions
 from tailrace.sandbox.kubernetes.resources import Resource
 
 __all__ = ["columns", "humanize", "row", "table"]

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from tailrace.sandbox.kubernetes import field_errors as fe
-from tailrace.sandbox.kubernetes import volume_rules
-from tailrace.sandbox.kubernetes.field_errors import Doc, FieldError, check, check_named, check_one_of
-from tailrace.sandbox.kubernetes.schema import copy_of
+from tailrace.sandbox.kubernetes.documents.schema import copy_of
+from tailrace.sandbox.kubernetes.rules import field_errors as fe
+from tailrace.sandbox.kubernetes.rules import volume_rules
+from tailrace.sandbox.kubernetes.rules.field_errors import Doc, FieldError, check, check_named, check_one_of
 
 PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 _ID: Final = "must be between 0 and 2147483647, inclusive"

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from tailrace.sandbox.kubernetes import field_errors as fe
-from tailrace.sandbox.kubernetes import pod_rules, selectors
-from tailrace.sandbox.kubernetes.field_errors import Doc, FieldError, check_one_of
+from tailrace.sandbox.kubernetes.documents import selectors
+from tailrace.sandbox.kubernetes.rules import field_errors as fe
+from tailrace.sandbox.kubernetes.rules import pod_rules
+from tailrace.sandbox.kubernetes.rules.field_errors import Doc, FieldError, check_one_of
 
 _STATEFULSET_FROZEN: Final = (
     "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "

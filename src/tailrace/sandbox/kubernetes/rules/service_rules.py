@@ -10,9 +10,9 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from tailrace.sandbox.kubernetes import field_errors as fe
-from tailrace.sandbox.kubernetes.field_errors import Doc, FieldError, check, check_one_of
-from tailrace.sandbox.kubernetes.pod_rules import PROTOCOLS
+from tailrace.sandbox.kubernetes.rules import field_errors as fe
+from tailrace.sandbox.kubernetes.rules.field_errors import Doc, FieldError, check, check_one_of
+from tailrace.sandbox.kubernetes.rules.pod_rules import PROTOCOLS
 
 _TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _NODE_PORTS: Final = range(30000, 32768)

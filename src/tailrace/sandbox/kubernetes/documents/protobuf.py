@@ -25,7 +25,8 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
 
-from tailrace.sandbox.kubernetes import schema, status
+from tailrace.sandbox.kubernetes import status
+from tailrace.sandbox.kubernetes.documents import schema
 
 Doc = dict[str, Any]
 MAGIC: Final = b"k8s\x00"

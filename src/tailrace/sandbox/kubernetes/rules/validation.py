@@ -13,9 +13,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tailrace.sandbox.kubernetes import builtin_rules, custom_rules
-from tailrace.sandbox.kubernetes import field_errors as fe
-from tailrace.sandbox.kubernetes.field_errors import (
+from tailrace.sandbox.kubernetes.documents.schema import Schema, copy_of
+from tailrace.sandbox.kubernetes.rules import builtin_rules, custom_rules
+from tailrace.sandbox.kubernetes.rules import field_errors as fe
+from tailrace.sandbox.kubernetes.rules.field_errors import (
     Doc,
     FieldError,
     NameRule,
@@ -27,7 +28,6 @@ from tailrace.sandbox.kubernetes.field_errors import (
     too_many,
     unsupported,
 )
-from tailrace.sandbox.kubernetes.schema import Schema, copy_of
 
 __all__ = [
     "FieldError",

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from tailrace.sandbox.kubernetes import schema as schemas
-from tailrace.sandbox.kubernetes.schema import Schema
+from tailrace.sandbox.kubernetes.documents import schema as schemas
+from tailrace.sandbox.kubernetes.documents.schema import Schema
 
 Doc = dict[str, Any]
 

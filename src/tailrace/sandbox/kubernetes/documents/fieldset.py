@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tailrace.sandbox.kubernetes.schema import Schema
+from tailrace.sandbox.kubernetes.documents.schema import Schema
 
 Path = tuple[str, ...]
 Paths = frozenset[Path]

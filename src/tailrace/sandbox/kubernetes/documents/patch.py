@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from tailrace.sandbox.kubernetes.schema import Schema, copy_of
+from tailrace.sandbox.kubernetes.documents.schema import Schema, copy_of
 
 Doc = dict[str, Any]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tailrace.sandbox.kubernetes import field_errors as fe
-from tailrace.sandbox.kubernetes.field_errors import Doc, FieldError, check_named, check_one_of
+from tailrace.sandbox.kubernetes.rules import field_errors as fe
+from tailrace.sandbox.kubernetes.rules.field_errors import Doc, FieldError, check_named, check_one_of
 
 _HOST_PATHS: Final = (
     "",

@@ -15,9 +15,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tailrace.sandbox.kubernetes import fieldset
-from tailrace.sandbox.kubernetes.fieldset import Path, Paths
-from tailrace.sandbox.kubernetes.schema import Schema
+from tailrace.sandbox.kubernetes.documents import fieldset
+from tailrace.sandbox.kubernetes.documents.fieldset import Path, Paths
+from tailrace.sandbox.kubernetes.documents.schema import Schema
 
 Doc = dict[str, Any]
 

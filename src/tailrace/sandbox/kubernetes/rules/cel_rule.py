@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .cel_view import View
+from tailrace.sandbox.kubernetes.rules.cel_view import View
 
 BLANKS: Final = re.compile(
     r"""[rR]?(?:'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|//[^\n]*""", re.DOTALL
@@ -173,7 +173,7 @@ def _environment(**variables: str) -> Any:
     """Both Kubernetes' functions and, where raw values are bound, the macro that does it."""
     from cel_expr_python import cel  # type: ignore[import-untyped]
 
-    from .cel_library import extensions
+    from tailrace.sandbox.kubernetes.rules.cel_library import extensions
 
     return cel.NewEnv(
         variables={name: cel.Type(kind) for name, kind in variables.items()},

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .cel_rule import BREAKS, Rule, compile_rule
-from .cel_view import View, view_of
-from .schema import Doc
+from tailrace.sandbox.kubernetes.documents.schema import Doc
+from tailrace.sandbox.kubernetes.rules.cel_rule import BREAKS, Rule, compile_rule
+from tailrace.sandbox.kubernetes.rules.cel_view import View, view_of
 
 RULES: Final = "x-kubernetes-validations"
 REASONS: Final = {

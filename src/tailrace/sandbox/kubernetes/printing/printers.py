@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from tailrace.sandbox.kubernetes.ages import humanize, parse_time, since
-from tailrace.sandbox.kubernetes.podprinter import pod_cells
-from tailrace.sandbox.kubernetes.printercolumns import columns
+from tailrace.sandbox.kubernetes.printing.ages import humanize, parse_time, since
+from tailrace.sandbox.kubernetes.printing.podprinter import pod_cells
+from tailrace.sandbox.kubernetes.printing.printercolumns import columns
 
 Doc = dict[str, Any]
 Cells = list[Any]

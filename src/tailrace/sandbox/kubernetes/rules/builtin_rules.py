@@ -12,10 +12,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from tailrace.sandbox.kubernetes import crd_rules, pod_rules, service_rules, workload_rules
-from tailrace.sandbox.kubernetes import field_errors as fe
-from tailrace.sandbox.kubernetes.field_errors import Doc, FieldError, check, check_named, check_one_of
-from tailrace.sandbox.kubernetes.pod_rules import PROTOCOLS
+from tailrace.sandbox.kubernetes.rules import crd_rules, pod_rules, service_rules, workload_rules
+from tailrace.sandbox.kubernetes.rules import field_errors as fe
+from tailrace.sandbox.kubernetes.rules.field_errors import Doc, FieldError, check, check_named, check_one_of
+from tailrace.sandbox.kubernetes.rules.pod_rules import PROTOCOLS
 
 Rule = Callable[[Doc, Doc | None], Iterator[FieldError]]
 

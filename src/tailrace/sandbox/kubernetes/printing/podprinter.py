@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tailrace.sandbox.kubernetes.ages import since
+from tailrace.sandbox.kubernetes.printing.ages import since
 
 Doc = dict[str, Any]
 
