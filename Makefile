@@ -53,6 +53,12 @@ bench: setup ## measure 500 Services on a sandbox, or SERVICES="50 200", CONTROL
 	@$(VENV)/bin/python -m bench.services --services $(or $(SERVICES),500) \
 	  $(if $(CONTROL_PLANE),--control-plane $(CONTROL_PLANE)) $(REAL_SERVER)
 
+.PHONY: bench-rig
+bench-rig: setup rig ## measure beside the official operator on a real API server (minutes; COUNTS="1 50 200 500" ALONE=2000)
+	@$(VENV)/bin/python tools/rig.py official
+	@$(VENV)/bin/python -m bench.rig $(if $(COUNTS),--counts $(COUNTS)) $(if $(SETTLED),--settled $(SETTLED)) \
+	  $(if $(ALONE),--alone $(ALONE))
+
 .PHONY: rig
 rig: setup ## build the real servers that tests/rig uses (needs Go; minutes at first, then immediate)
 	@$(VENV)/bin/python tools/rig.py
