@@ -25,7 +25,8 @@ def die_with_parent() -> None:
 
 def main(command: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the end of the input is the one word that counts
+        # The end of the input is the one word that counts. (A handler, since SIG_IGN would be the program's, too.)
+        signal.signal(number, lambda *_: None)
     program = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
 
     def end() -> None:
