@@ -109,10 +109,10 @@ def decide_proxy(w: World) -> ops.Plan:
     return ops.Plan(
         stages=ops.stages(
             [decide_finalizer(w), *naming.decide_dead_devices(w)],
-            decide_rbac(w, proxy),
-            # The binding comes after its Role: the API server reads what it would grant, and refuses it if nothing is there.
-            [decide_binding(w, proxy), *decide_secret(w, proxy)],
-            [decide_statefulset(w, proxy), decide_touch(w)],
+            [*decide_rbac(w, proxy), *decide_secret(w, proxy)],
+            # The binding comes after its Role: the API server reads what it would grant, and refuses it if nothing is
+            # there. That reading takes it up to a tenth of a second, longer than a pod needs to be thought of.
+            [decide_binding(w, proxy), decide_statefulset(w, proxy), decide_touch(w)],
             [*decide_device(w)],
             [
                 None if claims is None else condition.decide_status(claims, w.service, i.now),
