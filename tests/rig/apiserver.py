@@ -8,7 +8,6 @@ goes with the folder that the caller gave.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import socket
@@ -21,6 +20,8 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.rig import binaries
 
 BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 ADMIN = "rig-admin-token"
@@ -42,10 +43,7 @@ class Ended(Exception):
 
 def find_binaries() -> dict[str, str]:
     """Where each binary is; those that are missing are left out."""
-    folders = [os.environ.get(name, "") for name in ("TAILRACE_RIG_BIN", "KUBEBUILDER_ASSETS")]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tailrace" / "rig"
-    path = os.pathsep.join([*(f for f in folders if f), str(cache), os.environ.get("PATH", "")])
-    return {name: found for name in BINARIES if (found := shutil.which(name, path=path))}
+    return binaries.find(BINARIES)
 
 
 def free_port() -> int:

@@ -5,6 +5,8 @@ Protocol facts: Kubernetes API conventions, "Response Status Kind".
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from tailrace.errors import (
@@ -20,6 +22,7 @@ from tailrace.errors import (
 from tailrace.wire.redact import redact
 
 MESSAGE_LIMIT = 2_000
+_ROLES_MISSING = re.compile(r": RBAC: .*role\S* \"[^\"]+\" not found", re.S)
 
 
 class StatusDetails(msgspec.Struct):
@@ -58,6 +61,8 @@ def build_error(code: int, status: Status, *, request: str, retry_after: str = "
     message = redact(status.message)[:MESSAGE_LIMIT] or f"The API server answered {code} to: {request}."
     after = _seconds(retry_after, status)
     match code:
+        case 403 if _ROLES_MISSING.search(message):
+            return Transient(message)  # a server that has just begun to listen has not read its roles yet
         case 401 | 403:
             return Denied(message)
         case 404:
