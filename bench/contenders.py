@@ -17,6 +17,7 @@ from bench.grounds import HOME, write_environment
 
 from tests.rig import binaries, tailnet
 from tests.rig.apiserver import ApiServer, free_port
+from tests.rig.keeper import die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 _RIGHTS = ROOT / "src" / "tailrace" / "cli" / "rbac.yaml"
@@ -48,7 +49,7 @@ class Contender:
     async def run(self) -> AsyncIterator[asyncio.subprocess.Process]:
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *self.command, env=self.environment, stdout=log, stderr=log
+                *self.command, env=self.environment, stdout=log, stderr=log, preexec_fn=die_with_parent
             )
         try:
             yield process

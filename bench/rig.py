@@ -3,8 +3,9 @@
     python -m bench.rig [--counts 1 50 200] [--settled 120] [--alone 2000] [--only tailrace]
 
 For each count: the API server's own limit, the official operator, Tailrace, each on a fresh API server that is started
-the same way; what else there is to know is measured with the most Services present. Prints the tables of
-docs/performance.md. Needs what `make rig` builds, and the official operator (`python tools/rig.py official`).
+the same way, so that none inherits what another left. Idling, single Services and a restart are measured with the most
+Services present. Prints the tables of docs/performance.md, and progress on standard error. Needs what `make rig` and
+`python tools/rig.py official` build.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -34,6 +36,7 @@ from tests.rig import apiserver, binaries, tailnet
 
 _NEEDED = (*apiserver.BINARIES, "headscale", "k8s-operator")
 _OFFICIAL_PORT = 8080  # of its metrics, on all addresses; it cannot be chosen
+_WARM = 15.0  # seconds: the API server has as long before the bare writes as before those of an operator
 _CONTROLLERS = (
     # The stand-in makes the pods. What endpoints cost is the same for everybody, so it is left out.
     "--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller",
@@ -69,6 +72,7 @@ async def measure_limit(folder: Path, count: int) -> limit.Limit:
         services = [build_service(f"svc-{n:04}") for n in range(count)]
         writes = [limit.build_writes(service, tailrace.environment, plane) for service in services]
         operator = server.folder / "operator.kubeconfig"
+        await asyncio.sleep(_WARM)
         return await limit.measure(server.kubeconfig, operator, writes, kubelet)
 
 
@@ -140,6 +144,7 @@ def main() -> None:
         parser.error(f"missing: {', '.join(missing)}; make rig and python tools/rig.py official build them")
     if "official" in options.only and not is_port_free(_OFFICIAL_PORT):
         parser.error(f"the official operator needs port {_OFFICIAL_PORT} for its metrics, which is taken")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end leaves nothing running either
     with tempfile.TemporaryDirectory(prefix="tailrace-rig-") as name:
         asyncio.run(run(options, Path(name)))
 

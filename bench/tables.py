@@ -32,6 +32,7 @@ def build_limit(count: int, limit: Limit, load: float) -> Column:
         rows={
             "all ready after": f"{limit.seconds:.1f} s",
             "Kubernetes requests a Service": f"{limit.writes}",
+            "all requests a second": f"{limit.requests_per_second:.0f}",
             "load of the machine before": f"{load:.1f}",
         },
         numbers={"all ready after": limit.seconds},
