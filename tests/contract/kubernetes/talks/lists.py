@@ -126,7 +126,9 @@ def _ask_at(talk: Talk, version: str, more: dict[str, Any]) -> None:
     found = talk.ask("GET", "configmaps", quiet=True, resourceVersion=version, labelSelector="set", **more)
     names = [item["metadata"]["name"] for item in found.body["items"]]
     if not more or more.get("resourceVersionMatch") == "NotOlderThan":
-        names = [name for name in names if name != "a"]  # deleted since: a real server's cache may not know it yet
+        names = [
+            name for name in names if name != "a"
+        ]  # deleted since: a real server's cache may not know it yet
     talk.note(asked=more, code=found.code, names=names)
 
 
