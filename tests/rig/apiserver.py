@@ -72,6 +72,12 @@ class Server:
             )
 
     @property
+    def pid(self) -> int:
+        """Of its keeper."""
+        assert self._keeper is not None, "it is not running"
+        return self._keeper.pid
+
+    @property
     def failed(self) -> bool:
         """It was started and has ended without being told to."""
         return self._keeper is not None and self._keeper.poll() is not None

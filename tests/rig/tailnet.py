@@ -8,20 +8,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-import httpx2
 import yaml
 
 from tests.rig import binaries
-from tests.rig.apiserver import free_port
+from tests.rig.apiserver import Server, free_port
 
 PATIENCE = 60.0  # seconds for a server to come up on a busy machine
 BINARIES = ("headscale", "tailscaled", "tailscale")
+RELEASES = {"0.27": "headscale-0.27", "0.28": "headscale-0.28", "0.29": "headscale"}
+"""Minor versions of Headscale, and the binary of each."""
 POLICY = {
     "tagOwners": {"tag:k8s": [], "tag:k8s-operator": []},
     "acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],
@@ -35,34 +38,34 @@ class Headscale:
     folder: Path
     program: str
     port: int
+    host: str = "127.0.0.1"
+    network: tuple[str, ...] = ()  # prefix of a command that runs where the host is
     api_key: str = field(default="", repr=False)
-    _process: subprocess.Popen[bytes] | None = None
+    _server: Server | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def up(self) -> None:
         """Start it (again); its database stays."""
-        log = (self.folder / "headscale.log").open("ab")
-        self._process = subprocess.Popen(
-            [self.program, "serve", "-c", self._config()], stdout=log, stderr=log
-        )
-        log.close()
+        command = [*self.network, self.program, "serve", "-c", self._config()]
+        self._server = Server(command=command, log=self.folder / "headscale.log")
+        self._server.start()
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            with contextlib.suppress(httpx2.HTTPError):
-                if httpx2.get(f"{self.url}/health", timeout=2).status_code == 200:
-                    return
+            with contextlib.suppress(AssertionError):
+                self.cli("health")
+                return
             time.sleep(0.05)
         raise AssertionError(
             f"Headscale did not come up:\n{(self.folder / 'headscale.log').read_text()[-2000:]}"
         )
 
     def down(self) -> None:
-        if self._process is not None:
-            binaries.end(self._process)
-            self._process = None
+        if self._server is not None:
+            self._server.end()
+            self._server = None
 
     def cli(self, *arguments: str) -> str:
         command = [self.program, "-c", self._config(), *arguments]
@@ -75,39 +78,50 @@ class Headscale:
 
 
 @contextlib.contextmanager
-def start_headscale(folder: Path) -> Iterator[Headscale]:
-    """A fresh server; it and its folder's database are this session's alone."""
+def start_headscale(
+    folder: Path,
+    binary: str = "headscale",
+    *,
+    policy: Literal["database", "empty", "file"] = "database",
+    host: str = "127.0.0.1",
+    network: tuple[str, ...] = (),
+) -> Iterator[Headscale]:
+    """A fresh server; it and its folder's database are this session's alone. `binary`: one of `RELEASES`; `policy`:
+    stored, not stored yet, or in a file of the server; `network`: where `host` is an address."""
     port, stun = free_port(), free_port()
     folder.mkdir(parents=True, exist_ok=True)
-    program = binaries.find(BINARIES)["headscale"]
-    (folder / "config.yaml").write_text(yaml.safe_dump(_configure(folder, port, stun)))
-    server = Headscale(folder=folder, program=program, port=port)
+    program = binaries.find([binary])[binary]
+    config, rules = _configure(folder, host, port, stun), folder / "policy.json"
+    rules.write_text(json.dumps(POLICY))
+    if policy == "file":
+        config["policy"] = {"mode": "file", "path": str(rules)}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    server = Headscale(folder=folder, program=program, host=host, port=port, network=network)
     server.up()
     try:
-        policy = folder / "policy.json"
-        policy.write_text(json.dumps(POLICY))
-        server.cli("policy", "set", "-f", str(policy))
+        if policy == "database":
+            server.cli("policy", "set", "-f", str(rules))
         server.api_key = server.cli("apikeys", "create", "--expiration", "2h").splitlines()[-1]
         yield server
     finally:
         server.down()
 
 
-def _configure(folder: Path, port: int, stun: int) -> dict[str, object]:
+def _configure(folder: Path, host: str, port: int, stun: int) -> dict[str, object]:
     derp = {
         "enabled": True,
         "region_id": 999,
         "region_code": "rig",
         "region_name": "rig",
         "verify_clients": True,
-        "stun_listen_addr": f"127.0.0.1:{stun}",
+        "stun_listen_addr": f"{host}:{stun}",
         "private_key_path": str(folder / "derp.key"),
         "automatically_add_embedded_derp_region": True,
-        "ipv4": "127.0.0.1",
+        "ipv4": host,
     }
     return {
-        "server_url": f"http://127.0.0.1:{port}",
-        "listen_addr": f"127.0.0.1:{port}",
+        "server_url": f"http://{host}:{port}",
+        "listen_addr": f"{host}:{port}",
         "metrics_listen_addr": "",
         "grpc_listen_addr": f"127.0.0.1:{free_port()}",
         "noise": {"private_key_path": str(folder / "noise.key")},
@@ -131,6 +145,11 @@ def _configure(folder: Path, port: int, stun: int) -> dict[str, object]:
         "logtail": {"enabled": False},
         "log": {"level": "info"},
     }
+
+
+def make_request(release: str) -> str:
+    """A name for a login that waits for somebody's yes, which is all that a node without a client has."""
+    return ("hskey-authreq-" if release == "0.29" else "") + secrets.token_hex(12)
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,120 @@
+"""Somebody's machine on the tailnet: a real tailscaled with a TUN device, in a network of its own beside the node.
+
+It reaches the node by the pods' bridge, as a machine in the same building would; what it is asked comes from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.rig import binaries, tailnet
+from tests.rig.apiserver import Server
+from tests.rig.machine import settings
+from tests.rig.machine.node import Machine
+
+ADDRESS = "10.244.0.250"  # outside of what pods get
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Laptop:
+    """It has joined; `ask` runs a command on it."""
+
+    folder: Path
+    network: tuple[str, ...]
+    environment: dict[str, str]
+
+    def ask(self, *command: str, limit: float = 120.0) -> bytes:
+        """The output of a command in its network.
+
+        Raises:
+            AssertionError: it failed; the message has what it said.
+        """
+        line = [*self.network, *command]
+        done = subprocess.run(line, env=self.environment, capture_output=True, timeout=limit, check=False)
+        said = done.stderr.decode(errors="replace")
+        assert done.returncode == 0, f"{' '.join(command)} ({done.returncode}): {said}"
+        return done.stdout
+
+    def curl(self, *arguments: str, limit: int = 10) -> bytes:
+        """What a URL has. `limit`: seconds, of the whole answer."""
+        return self.ask("curl", "-sSfg", "--max-time", str(limit), *arguments, limit=limit + 10)
+
+    def eventually(self, *arguments: str) -> bytes:
+        """The same as soon as it is there: a session with a proxy that was killed stalls for some seconds."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return self.curl(*arguments, limit=3)
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.3)
+
+
+@contextlib.contextmanager
+def start_laptop(folder: Path, machine: Machine, login_server: str, auth_key: str) -> Iterator[Laptop]:
+    """A machine that has joined; it ends with the context."""
+    folder.mkdir()
+    environment = {**tailnet.environment(), "PATH": machine.environment["PATH"]}
+    hold = ["unshare", "--net", "--", "sleep", "infinity"]
+    holder = Server(command=[*machine.space.network, *hold], log=folder / "network.log")
+    socket = folder / "tailscaled.sock"
+    try:
+        holder.start()
+        pid = wait_apart(holder, machine)
+        network = ("nsenter", f"--net=/proc/{pid}/ns/net", "--")
+        connect(machine, network, pid)
+        found = binaries.find(tailnet.BINARIES)
+        command = [
+            *network,
+            "env",
+            "TS_DEBUG_USE_DERP_HTTP=1",
+            "TS_NO_LOGS_NO_SUPPORT=true",
+            found["tailscaled"],
+        ]
+        command += [f"--statedir={folder}", f"--socket={socket}", "--tun=tailscale0", "--port=0"]
+        daemon = Server(command=command, log=folder / "tailscaled.log")
+        daemon.start()
+        try:
+            laptop = Laptop(folder=folder, network=network, environment=environment)
+            machine.wait("tailscaled listens", "test", "-S", str(socket))
+            up = [f"--login-server={login_server}", f"--auth-key={auth_key}", "--hostname=laptop"]
+            up += ["--accept-dns=false", "--netfilter-mode=off", "--timeout=40s"]
+            laptop.ask(found["tailscale"], f"--socket={socket}", "up", *up)
+            yield laptop
+        finally:
+            daemon.end(kill=True)
+    finally:
+        holder.end(kill=True)
+
+
+def wait_apart(holder: Server, machine: Machine) -> int:
+    """The process that holds the network, once it has left the node's."""
+    node = Path(f"/proc/{machine.space.pid}/ns/net").readlink()
+    home = Path("/proc/self/ns/net").readlink()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            for pid in Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split():
+                if Path(f"/proc/{pid}/ns/net").readlink() not in (node, home):
+                    return int(pid)
+        time.sleep(0.02)
+    raise AssertionError(f"no network: {holder.log.read_text()}")
+
+
+def connect(machine: Machine, network: tuple[str, ...], pid: int) -> None:
+    """A cable to the pods' bridge."""
+    machine.ask("ip", "link", "add", "laptop", "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+    machine.ask("ip", "link", "set", "laptop", "master", "cni0", "up")
+    for words in (
+        ("link", "set", "lo", "up"),
+        ("address", "add", f"{ADDRESS}/24", "dev", "eth0"),
+        ("link", "set", "eth0", "up"),
+        ("route", "add", "default", "via", settings.GATEWAY),
+    ):
+        subprocess.run([*network, "ip", *words], check=True, capture_output=True)
