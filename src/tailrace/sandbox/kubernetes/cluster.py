@@ -18,6 +18,7 @@ from tailrace.sandbox.kubernetes.access import Access
 from tailrace.sandbox.kubernetes.core import Call, Core, key_of, random_uid, wall_clock
 from tailrace.sandbox.kubernetes.documents import fieldmanager
 from tailrace.sandbox.kubernetes.documents import patch as patches
+from tailrace.sandbox.kubernetes.documents import schema as schemas
 from tailrace.sandbox.kubernetes.documents.schema import copy_of
 from tailrace.sandbox.kubernetes.garbage import GarbageCollector, NamespaceController
 from tailrace.sandbox.kubernetes.rbac import Attributes
@@ -283,7 +284,7 @@ class Cluster:
             scaled = self._scale.write(resource, old.doc, doc)
             return self._scale.read(resource, self._writer.update(resource, old, scaled, call))
         with _patch_errors(doc, patched):
-            doc = self._writer.read(resource, doc, call)
+            doc = self._writer.read(resource, doc, call, self._writer.in_version(resource, old.doc))
         namespace = old.doc["metadata"].get("namespace", "")
         if not subresource:
             self.access.check_grant(call.user, resource, namespace, doc, old.doc)
@@ -344,7 +345,11 @@ class Cluster:
                 api_version=resource.api_version,
                 subresource=subresource,
                 now=self.core.now(),
-                fill=lambda doc: self._writer.fill(resource, doc),
+                fill=lambda doc: (
+                    self._writer.fill(resource, schemas.share(doc, before), before)
+                    if before
+                    else self._writer.fill(resource, doc)
+                ),
             )
         except fieldmanager.ApplyConflict as refused:
             raise status.ApiError(409, "Conflict", refused.message, {"causes": refused.causes}) from None

@@ -97,12 +97,17 @@ class Writer:
 
     # Reading what came in ----------------------------------------------------------------------------------------
 
-    def read(self, resource: Resource, doc: Doc, call: Call) -> Doc:
-        """The body as the server understands it: kind checked, unknown fields reported and dropped."""
+    def read(self, resource: Resource, doc: Doc, call: Call, known: Doc | None = None) -> Doc:
+        """The body as the server understands it: kind checked, unknown fields reported and dropped.
+
+        What is the same in `known`, a stored document, was read before: it is taken from there as it is.
+        """
         self._check_kind(resource, doc)
         schema = self._core.schema(resource)
         cannot = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-        clean, unknown = schemas.prune(doc, schema)
+        shared = _share(doc, known) if known else doc
+        fresh = {key: value for key, value in shared.items() if not known or value is not known.get(key)}
+        clean, unknown = schemas.prune(fresh, schema)
         if resource.crd is not None:
             unknown = sorted(unknown)
         if unknown and call.field_validation != "Ignore":
@@ -114,9 +119,17 @@ class Writer:
             raise status.bad_request(wrong)
         if resource.crd is None:
             clean = validation.decode_nulls(clean, schema)
+        if known:
+            clean = {
+                key: clean.get(key, value)
+                for key, value in shared.items()
+                if key in clean or key not in fresh
+            }
         if resource.storage == ("", "secrets") and "stringData" in clean:
             clean = _fold_strings(clean)
-        metadata = {key: value for key, value in (clean.get("metadata") or {}).items() if value is not None}
+        metadata = clean.get("metadata") or {}
+        if not known or None in metadata.values():
+            metadata = {key: value for key, value in metadata.items() if value is not None}
         return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata} | {
             key: value for key, value in clean.items() if key not in ("apiVersion", "kind", "metadata")
         }
@@ -159,10 +172,10 @@ class Writer:
             raise status.ApiError(500, "", f"failed to create typed patch object ({what}): {why}")
         return self.read(resource, doc, call)
 
-    def fill(self, resource: Resource, doc: Doc) -> Doc:
-        """With the defaults of its kind."""
+    def fill(self, resource: Resource, doc: Doc, *filled: Doc) -> Doc:
+        """With the defaults of its kind, which the documents in `filled` have."""
         schema = self._core.schema(resource)
-        return schemas.default(doc, schema) if resource.crd else defaults.fill(doc, schema)
+        return schemas.default(doc, schema) if resource.crd else defaults.fill(doc, schema, *filled)
 
     # Create ------------------------------------------------------------------------------------------------------
 
@@ -266,11 +279,12 @@ class Writer:
         namespace, name = metadata.get("namespace", ""), metadata["name"]
         self._check_preconditions(resource, old, doc["metadata"], patched or applied)
         before = self.in_version(resource, old.doc)
+        written = doc
         disowned = applied and not doc["metadata"].get("managedFields")
         doc = _carry_over(resource, before, doc, subresource)
         if disowned:
             doc = doc | {"metadata": _without(doc["metadata"], "managedFields")}
-        doc = self.fill(resource, doc)
+        doc = self.fill(resource, doc, before, *([written] if applied else ()))
         if not applied:
             doc = self._own(resource, before, doc, call, subresource)
         doc = self._prepare(resource, doc, before)
@@ -503,6 +517,14 @@ def _fold_strings(secret: Doc) -> Doc:
 
 def _counts_generations(resource: Resource) -> bool:
     return resource.crd is not None or (resource.group, resource.resource) in _WITH_GENERATION
+
+
+def _share(doc: Doc, known: Doc) -> Doc:
+    """The document with what is the same in `known`; of metadata, which nearly always differs, each field."""
+    shared = schemas.share(doc, known)
+    if isinstance(metadata := shared.get("metadata"), dict) and metadata is not known.get("metadata"):
+        shared["metadata"] = schemas.share(metadata, known["metadata"])
+    return shared
 
 
 def _content(doc: Doc) -> Doc:

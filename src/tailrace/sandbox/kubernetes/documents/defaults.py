@@ -7,6 +7,7 @@ is. Addresses and node ports of Services are given by `services`, not here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -84,24 +85,64 @@ TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-def fill(doc: Doc, schema: Schema) -> Doc:
-    """A copy of the document with every default; filling it again changes nothing."""
-    filled = schemas.copy_of(schemas.default(doc, schema))
-    _fill(filled, schema)
-    return schemas.default(filled, schema)
+def fill(doc: Doc, schema: Schema, *filled: Doc) -> Doc:
+    """A copy of the document with every default; filling it again changes nothing.
+
+    What it shares with one of the documents in `filled`, which are, is neither looked at nor copied: a write of the
+    status leaves the spec alone. Only where the kind's own rule has to run are all its fields read.
+    """
+    settled = {key for key, value in doc.items() if any(value is known.get(key) for known in filled)}
+    reach = _REACH.get(schema.name)
+    judged = reach is not None and any(all(doc.get(k) is known.get(k) for k in reach) for known in filled)
+    if not judged:
+        settled.difference_update(reach or settled)
+    made = schemas.default(doc, schema, settled)
+    made = {key: value if key in settled else _copy(key, value) for key, value in made.items()}
+    _fill_own(made, schema, ruled=not judged)
+    for key, value in made.items():
+        if key not in settled:
+            _fill(value, schema.child(key))
+    return schemas.default(made, schema, settled)
+
+
+def _copy(key: str, value: Any) -> Any:
+    """Owners are never changed in place, and are the greater part of metadata."""
+    if key != "metadata" or not isinstance(value, dict):
+        return schemas.copy_of(value)
+    return {k: v if k == "managedFields" else schemas.copy_of(v) for k, v in value.items()}
+
+
+@functools.cache
+def _has_rules(schema: Schema) -> bool:
+    """Whether anything at or below a built-in type is filled here."""
+    seen, left = set[Schema](), [schema]
+    while left:
+        node = left.pop()
+        if node.name in TABLE or node.name in _RULES:
+            return True
+        below = {*node.properties.values(), *filter(None, (node.additional, node.items))} - seen
+        seen |= below
+        left += below
+    return False
+
+
+def _fill_own(value: Doc, schema: Schema, *, ruled: bool = True) -> None:
+    for key, standard in TABLE.get(schema.name, {}).items():
+        if value.get(key) in (None, ""):
+            value[key] = schemas.copy_of(standard)
+    if ruled and (rule := _RULES.get(schema.name)):
+        rule(value)
 
 
 def _fill(value: Any, schema: Schema) -> None:
+    if not _has_rules(schema):
+        return
     if isinstance(value, list):
         below = schema.element()
         for item in value:
             _fill(item, below)
     elif isinstance(value, dict):
-        for key, standard in TABLE.get(schema.name, {}).items():
-            if value.get(key) in (None, ""):
-                value[key] = schemas.copy_of(standard)
-        if rule := _RULES.get(schema.name):
-            rule(value)
+        _fill_own(value, schema)
         for key, inner in value.items():
             if isinstance(inner, dict | list):
                 _fill(inner, schema.child(key))
@@ -268,3 +309,13 @@ _RULES: Final[Mapping[str, Callable[[Doc], None]]] = {
     "networking.v1.NetworkPolicy": _fill_network_policy,
     "rbac.v1.Subject": _fill_subject,
 }
+
+_REACH: Final[Mapping[str, tuple[str, ...]]] = {
+    "batch.v1.Job": ("metadata", "spec"),
+    "core.v1.Namespace": ("metadata",),
+    "core.v1.Pod": ("spec",),
+    "core.v1.ReplicationController": ("metadata", "spec"),
+    "core.v1.Service": ("spec", "status"),
+    "networking.v1.NetworkPolicy": ("spec",),
+}
+"""The fields that the rules of whole kinds read and write."""

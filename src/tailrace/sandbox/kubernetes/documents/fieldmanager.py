@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tailrace.sandbox.kubernetes.documents import fieldset
@@ -53,9 +53,12 @@ class Manager:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
+    """`entry` is how it is stored, when it is and nothing changed."""
+
     paths: Paths
     api_version: str
     time: str
+    entry: Mapping[str, Any] | None = field(default=None, compare=False)
 
 
 Managed = dict[Manager, Owned]
@@ -178,7 +181,9 @@ def update_managed(
     gained = _ownable(changes.added | changes.modified, schema, subresource)
     previous = managed.get(who)
     paths = ((previous.paths if previous else frozenset()) - changes.removed) | gained
-    if paths:
+    if previous and paths == previous.paths and not gained:
+        after[who] = previous
+    elif paths:
         time = now if gained or previous is None else previous.time
         after[who] = Owned(frozenset(paths), api_version, time)
     else:
@@ -328,8 +333,9 @@ def _decode(entries: list[Mapping[str, Any]]) -> Managed:
         operation, version = entry.get("operation", ""), entry.get("apiVersion", "")
         key = "" if operation == "Apply" else version
         who = Manager(operation, entry.get("manager", ""), key, entry.get("subresource", ""))
-        paths = fieldset.from_tree(entry.get("fieldsV1") or {})
-        managed[who] = Owned(paths, version, entry.get("time", ""))
+        tree = entry.get("fieldsV1") or {}
+        stored = entry if isinstance(tree, fieldset.Tree) else None
+        managed[who] = Owned(fieldset.from_tree(tree), version, entry.get("time", ""), stored)
     return managed
 
 
@@ -344,8 +350,8 @@ def _with_managed(doc: Doc, managed: Managed) -> Doc:
     return {**doc, "metadata": meta}
 
 
-def _entry(who: Manager, owned: Owned) -> Doc:
-    return {
+def _entry(who: Manager, owned: Owned) -> Mapping[str, Any]:
+    return owned.entry or {
         "manager": who.name,
         "operation": who.operation,
         "apiVersion": owned.api_version,

@@ -143,7 +143,7 @@ def with_structs(schema: Schema, paths: Paths) -> set[Path]:
 
 def remove(schema: Schema, value: Any, paths: Iterable[Path]) -> Any:
     """The value without the parts that the paths name; MISSING when a container became empty by it."""
-    return _remove(schema, value, as_tree(paths))
+    return _remove(schema, value, _tree(paths))
 
 
 def _remove(schema: Schema, value: Any, tree: Mapping[str, Any]) -> Any:
@@ -161,11 +161,24 @@ def _remove(schema: Schema, value: Any, tree: Mapping[str, Any]) -> Any:
     return {e[2:]: v for e, v in kept} if isinstance(value, dict) else [v for _, v in kept]
 
 
-def as_tree(paths: Iterable[Path]) -> dict[str, Any]:
+class Tree(dict[str, Any]):
+    """A `fieldsV1` that remembers its paths: most of the owners of a stored object outlive a write unread."""
+
+    __slots__ = ("paths",)
+    paths: Paths
+
+
+def as_tree(paths: Paths) -> Tree:
     """`fieldsV1`: a member that is a leaf is `{}`; one with members below has `"."` in it."""
-    tree: dict[str, Any] = {}
+    tree = _tree(paths)
+    tree.paths = paths
+    return tree
+
+
+def _tree(paths: Iterable[Path]) -> Tree:
+    tree = Tree()
     for path in sorted(paths):
-        node = tree
+        node: dict[str, Any] = tree
         for depth, element in enumerate(path, 1):
             if element in node and not node[element] and depth < len(path):
                 node[element]["."] = {}  # was a leaf; it sorts before what is below it
@@ -174,6 +187,8 @@ def as_tree(paths: Iterable[Path]) -> dict[str, Any]:
 
 
 def from_tree(tree: Mapping[str, Any]) -> Paths:
+    if isinstance(tree, Tree):
+        return tree.paths
     found: set[Path] = set()
 
     def walk(node: Mapping[str, Any], path: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from importlib import resources as files
 from types import MappingProxyType
@@ -22,6 +23,7 @@ import msgspec
 
 Doc = dict[str, Any]
 ListType = Literal["atomic", "set", "map"]
+_encode = msgspec.json.Encoder().encode
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -54,6 +56,7 @@ class Schema:
     required: tuple[str, ...] = ()
     facts: Mapping[str, Any] = NOTHING
     """A custom resource's own OpenAPI node (enum, pattern, rules, …); empty for built-in kinds."""
+    _given: tuple[tuple[str, Schema], ...] | None = field(default=None, init=False, repr=False)
 
     def child(self, name: str) -> Schema:
         """The schema of one field or map value; what is not declared may be anything."""
@@ -64,6 +67,22 @@ class Schema:
 
     def knows(self, name: str) -> bool:
         return name in self.properties or self.additional is not None or self.open
+
+    @property
+    def leaf(self) -> bool:
+        """Whether nothing is declared below."""
+        return not (self.properties or self.additional or self.items)
+
+    @property
+    def given(self) -> tuple[tuple[str, Schema], ...]:
+        """The properties that appear by themselves. Looked for once: the tree is whole when somebody asks."""
+        if self._given is None:
+            self._given = tuple(
+                (key, below)
+                for key, below in self.properties.items()
+                if below.default is not None or below.by_value
+            )
+        return self._given
 
     @property
     def open(self) -> bool:
@@ -207,49 +226,81 @@ def unknown_fields(doc: Doc, schema: Schema) -> list[str]:
 
 def _prune(value: Any, schema: Schema, path: str, dropped: list[str]) -> Any:
     if isinstance(value, dict):
-        kept: Doc = {}
-        changed = False
+        properties, others = schema.properties, schema.additional
+        rest_known = others is not None or schema.open
+        if rest_known and schema.leaf:
+            return value
+        kept: Doc | None = None
         for key, inner in value.items():
-            below = f"{path}.{key}" if path else key
-            if not schema.knows(key):
-                dropped.append(below)
-                changed = True
-                continue
-            kept[key] = clean = _prune(inner, schema.child(key), below, dropped)
-            changed = changed or clean is not inner
-        return kept if changed else value
+            below = properties.get(key) or others
+            if below is None and not rest_known:
+                dropped.append(f"{path}.{key}" if path else key)
+                kept = dict(value) if kept is None else kept
+                del kept[key]
+            elif below is not None and isinstance(inner, dict | list):
+                clean = _prune(inner, below, f"{path}.{key}" if path else key, dropped)
+                if clean is not inner:
+                    kept = dict(value) if kept is None else kept
+                    kept[key] = clean
+        return value if kept is None else kept
     if isinstance(value, list) and schema.items is not None:
         cleaned = [_prune(item, schema.items, f"{path}[{i}]", dropped) for i, item in enumerate(value)]
         return cleaned if any(a is not b for a, b in zip(cleaned, value, strict=True)) else value
     return value
 
 
-def default(doc: Doc, schema: Schema) -> Doc:
+def default(doc: Doc, schema: Schema, settled: AbstractSet[str] = frozenset()) -> Doc:
     """The document with the schema's `default`s where a field is absent, or null and not nullable.
 
     Structs by value appear as well, empty or with their own defaults. A null that is neither nullable nor defaulted
     goes away, as on the server. Returns the same object when nothing had to be filled. Built-in kinds have further
-    defaults in `defaults`.
+    defaults in `defaults`. `settled` are the fields of the document that are known to be filled.
     """
-    filled: Doc = _default(doc, schema)
+    filled: Doc = _default(doc, schema, settled)
     return filled
 
 
-def _default(value: Any, schema: Schema) -> Any:
+def _default(value: Any, schema: Schema, settled: AbstractSet[str] = frozenset()) -> Any:
+    if schema.leaf:
+        return value
     if isinstance(value, dict):
-        out = {key: _default(inner, schema.child(key)) for key, inner in value.items()}
-        for key, below in schema.properties.items():
-            missing = key not in out or (out[key] is None and not below.nullable)
-            if missing and (below.default is not None or below.by_value):
-                out[key] = _default({} if below.by_value else copy_of(below.default), below)
-            elif missing and key in out:
+        properties, others = schema.properties, schema.additional
+        out: Doc | None = None
+        for key, inner in value.items():
+            if inner is None:
+                below = properties.get(key)
+                if below is None or below.nullable or below.default is not None or below.by_value:
+                    continue
+                out = dict(value) if out is None else out
                 del out[key]
-        same = len(out) == len(value) and all(out.get(key, NOTHING) is inner for key, inner in value.items())
-        return value if same else out
+            elif isinstance(inner, dict | list) and key not in settled:
+                below = properties.get(key) or others
+                if below is None or (made := _default(inner, below)) is inner:
+                    continue
+                out = dict(value) if out is None else out
+                out[key] = made
+        for key, below in schema.given:
+            if key not in value or (value[key] is None and not below.nullable):
+                out = dict(value) if out is None else out
+                out[key] = _default({} if below.by_value else copy_of(below.default), below)
+        return value if out is None else out
     if isinstance(value, list) and schema.items is not None:
         items = [_default(item, schema.items) for item in value]
         return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
     return value
+
+
+def share(doc: Doc, known: Doc) -> Doc:
+    """The document with the fields of `known` itself where they are the same, so that later `is` tells what changed."""
+    return {
+        key: known[key] if key in known and is_same(value, known[key]) else value
+        for key, value in doc.items()
+    }
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values are one in JSON, where `1`, `1.0` and `true` differ."""
+    return one is other or (one == other and _encode(one) == _encode(other))
 
 
 def copy_of(value: Any) -> Any:

@@ -262,18 +262,27 @@ def _walk(value: Any, schema: Schema, owner: str, path: tuple[str, ...], field: 
         )
         yield word
     elif isinstance(value, list):
+        below = schema.element()
         for item in value:
-            yield from _walk(item, schema.element(), owner, path, field)
+            if not _fits(item, below):
+                yield from _walk(item, below, owner, path, field)
     elif isinstance(value, dict):
         inside = schema.name.rpartition(".")[2] or owner
         for key, inner in value.items():
-            if key in schema.properties:
+            if known := schema.properties.get(key):
+                if _fits(inner, known):
+                    continue
                 below = _below(schema, key, inner)
                 if not below.facts:  # a custom resource's own fields are judged by its schema
                     # The server decodes a custom resource's metadata on its own.
                     yield from _walk(inner, below, inside, () if schema.facts else (*path, key), key)
-            elif schema.additional is not None and not schema.additional.facts:
+            elif (others := schema.additional) and not others.facts and not _fits(inner, others):
                 yield from _walk(inner, schema.additional, owner, path, field)
+
+
+def _fits(value: Any, schema: Schema) -> bool:
+    """The short way for what most values are."""
+    return value.__class__ is str and schema.type == "string"
 
 
 _SCHEMA_OR: Final = (".JSONSchemaPropsOrArray", ".JSONSchemaPropsOrBool", ".JSONSchemaPropsOrStringArray")
@@ -299,7 +308,7 @@ def decode_nulls(doc: Doc, schema: Schema) -> Doc:
 
 
 def _decode_nulls(value: Any, schema: Schema) -> Any:
-    if schema.facts:
+    if schema.facts or (schema.leaf and not isinstance(value, list)):
         return value
     if isinstance(value, list):
         below = schema.element()
@@ -307,13 +316,13 @@ def _decode_nulls(value: Any, schema: Schema) -> Any:
             copy_of(_ZERO.get(below.type)) if item is None else _decode_nulls(item, below) for item in value
         ]
     if isinstance(value, dict):
-        entries = schema.additional
-        return {
-            key: copy_of(_ZERO.get(entries.type))
-            if inner is None and entries is not None and key not in schema.properties
-            else _decode_nulls(inner, _below(schema, key, inner))
-            for key, inner in value.items()
-        }
+        entries, decoded = schema.additional, dict(value)
+        for key, inner in value.items():
+            if isinstance(inner, dict | list):
+                decoded[key] = _decode_nulls(inner, _below(schema, key, inner))
+            elif inner is None and entries is not None and key not in schema.properties:
+                decoded[key] = copy_of(_ZERO.get(entries.type))
+        return decoded
     return value
 
 
