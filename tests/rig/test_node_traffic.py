@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -49,7 +49,6 @@ class Ground:
     headscale: tailnet.Headscale
     laptop: Laptop
     operator: Server
-    _applied: list[str] = field(default_factory=list)
 
     def apply(self, *documents: dict[str, Any]) -> None:
         file = self.machine.folder / "documents.json"
@@ -70,7 +69,7 @@ class Ground:
         ]
         told = {names.EXPOSE: "true", names.HOSTNAME: name} | annotations
         spec = {"selector": {"app": app}, "ports": rows} | ({"clusterIP": cluster_ip} if cluster_ip else {})
-        metadata = {"name": name, "annotations": told}
+        metadata = {"name": name, "annotations": told, "labels": {"app": "exposed"}}
         self.apply({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
         try:
             self.machine.kubectl("wait", "--for=condition=Ready", f"service/{name}", "--timeout=60s")
@@ -102,11 +101,6 @@ class Ground:
         assert isinstance(pod, dict)
         return pod
 
-    def delete(self, *services: str) -> None:
-        """And nothing of them is left."""
-        self.machine.kubectl("delete", "service", *services, "--timeout=60s")
-        assert not self.list_devices().keys() & set(services)
-
 
 def run_app(name: str, script: str, ready: dict[str, Any]) -> dict[str, Any]:
     """A Deployment of one pod with BusyBox and dnsmasq."""
@@ -137,8 +131,16 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         yield running
 
 
+@pytest.fixture
+def ground(everything: Ground) -> Iterator[Ground]:
+    """It is left as it was found, after a test that failed too."""
+    yield everything
+    everything.machine.kubectl("delete", "services", "-l", "app=exposed", "--timeout=60s")
+    assert everything.list_devices() == {}
+
+
 @pytest.fixture(scope="module")
-def ground(machine: Machine) -> Iterator[Ground]:
+def everything(machine: Machine) -> Iterator[Ground]:
     """The tailnet, the operator and what is to be reached."""
     folder, network = machine.folder, machine.space.network
     machine.kubectl("create", "namespace", HOME)
@@ -189,18 +191,41 @@ def wait_until(what: str, holds: Callable[[], bool], limit: float = 60.0) -> Non
         time.sleep(0.3)
 
 
+# The two modes ------------------------------------------------------------------------------------------------------
+
+
 def test_userspace_in_a_restricted_namespace_carries_every_kind_of_load(ground: Ground) -> None:
     """Chosen by `auto`: two ports, IPv4 and IPv6, a large file with its checksum, 200 connections at once."""
     ground.enforce("restricted")
     laptop = ground.laptop
     device = ground.expose("web", "web", {"one": 8080, "two": 8081})
+    assert is_privileged(ground.find_pod("web")) is False
     assert laptop.eventually(f"http://{device}:8080/") == b"hello from web\n"
     assert laptop.curl(f"http://{device}:8081/") == b"hello from the other\n"
     _, ipv6 = ground.find_addresses("web")
     assert laptop.curl(f"http://[{ipv6}]:8080/") == b"hello from web\n"
     check_large(laptop, device)
     check_many(laptop, device)
-    ground.delete("web")
+
+
+def test_kernel_where_privileged_pods_are_admitted_carries_udp_too(ground: Ground) -> None:
+    """Chosen by `auto`: TCP as in userspace, and a DNS question by UDP."""
+    ground.enforce("privileged")
+    laptop = ground.laptop
+    device = ground.expose("fast", "web", {"one": 8080, "two": 8081})
+    resolver = ground.expose("resolver", "names", {"dns": 53})
+    assert is_privileged(ground.find_pod("fast")) is True
+    assert laptop.eventually(f"http://{device}:8080/") == b"hello from web\n"
+    assert laptop.curl(f"http://{device}:8081/") == b"hello from the other\n"
+    check_large(laptop, device)
+    check_many(laptop, device)
+    nslookup = (programs.find_packaged("busybox"), "nslookup", "-type=a", "answer.rig", resolver)
+    wait_until("DNS answers", lambda: b"192.0.2.7" in laptop.ask(*nslookup))
+
+
+def is_privileged(pod: dict[str, Any]) -> bool:
+    contexts = [container.get("securityContext", {}) for container in pod["spec"]["containers"]]
+    return any(context.get("privileged", False) for context in contexts)
 
 
 def check_large(laptop: Laptop, device: str) -> None:
@@ -213,5 +238,90 @@ def check_large(laptop: Laptop, device: str) -> None:
 def check_many(laptop: Laptop, device: str) -> None:
     """One curl, 200 connections that are open at the same time."""
     parallel = ("--parallel", "--parallel-immediate", "--parallel-max", "200", "--no-progress-meter")
-    body = laptop.ask("curl", "-sSf", "--max-time", "60", *parallel, f"http://{device}:8080/?[1-200]")
+    body = laptop.curl(*parallel, f"http://{device}:8080/?[1-200]", limit=60)
     assert body == b"hello from web\n" * 200
+
+
+def test_a_headless_service_leads_to_its_pods_and_its_proxy_reads_its_own_secret_alone(
+    ground: Ground,
+) -> None:
+    """Names are the cluster's; the token is the one that lies in the running pod."""
+    ground.enforce("restricted")
+    device = ground.expose("direct", "web", {"one": 8080}, cluster_ip="None")
+    other = ground.expose("other", "web", {"one": 8081})
+    assert ground.laptop.eventually(f"http://{device}:8080/") == b"hello from web\n"
+    assert ground.laptop.eventually(f"http://{other}:8081/") == b"hello from the other\n"
+
+    mine, foreign = (ground.find_pod(service)["metadata"]["name"] for service in ("direct", "other"))
+    account = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    token = ground.machine.kubectl("exec", "-n", HOME, mine, "-c", "tailscale", "--", "cat", account)
+    secrets = f"/api/v1/namespaces/{HOME}/secrets"
+    paths = [f"{secrets}/{mine}", f"{secrets}/{foreign}", secrets, f"/api/v1/namespaces/{HOME}/pods"]
+    assert [ask_code(ground.machine, path, token) for path in paths] == ["200", "403", "403", "403"]
+
+
+def ask_code(machine: Machine, path: str, token: str) -> str:
+    """The status of the API server's answer to the holder of a token."""
+    header = f"Authorization: Bearer {token}"
+    said = ("-o", str(machine.folder / "body"), "-w", "%{http_code}")
+    return machine.ask("curl", "-sk", *said, "-H", header, f"{settings.API}{path}")
+
+
+# Cables -------------------------------------------------------------------------------------------------------------
+
+
+def test_every_cable_that_is_pulled_mends_itself_in_both_modes(ground: Ground) -> None:
+    """Container killed, pod taken away, containerd killed, device deleted: one device of each name answers again."""
+    ground.enforce("privileged")
+    ports = {"one": 8080}
+    for name in ("kernel", "userspace"):
+        ground.expose(name, "web", ports, **{names.MODE: name})
+    devices = {name: device["id"] for name, device in ground.list_devices().items()}
+    assert devices.keys() == {"kernel", "userspace"}
+    assert [is_privileged(ground.find_pod(name)) for name in devices] == [n == "kernel" for n in devices]
+    check_all(ground)
+
+    for name in devices:
+        container = ground.find_pod(name)["status"]["containerStatuses"][0]["containerID"]
+        ground.machine.ctr("tasks", "kill", "--signal=SIGKILL", container.removeprefix("containerd://"))
+    wait_until("the containers are restarted", lambda: all(count_starts(ground, n) == 2 for n in devices))
+    check_all(ground)
+
+    for name in devices:
+        pod = ground.find_pod(name)["metadata"]["name"]
+        ground.machine.kubectl("delete", "pod", "-n", HOME, pod, "--grace-period=0", "--force")
+    wait_until("new pods run", lambda: all(count_starts(ground, name) == 1 for name in devices))
+    check_all(ground)
+    assert {name: device["id"] for name, device in ground.list_devices().items()} == devices
+
+    ground.machine.space.kill("containerd")
+    for name in devices:  # pods do not need it
+        address = ground.find_addresses(name)[0]
+        assert ground.laptop.curl(f"http://{address}:8080/") == b"hello from web\n"
+    ground.machine.start("containerd")
+
+    for identity in devices.values():
+        ground.headscale.cli("nodes", "delete", "-i", str(identity), "--force")
+    wait_until("there are new devices", lambda: is_renewed(ground, devices))
+    check_all(ground)
+    assert ground.list_devices().keys() == devices.keys()
+
+
+def check_all(ground: Ground) -> None:
+    for name in ground.list_devices():
+        address = ground.find_addresses(name)[0]
+        assert ground.laptop.eventually(f"http://{address}:8080/") == b"hello from web\n"
+
+
+def count_starts(ground: Ground, service: str) -> int:
+    """How often the proxy's container was started in its pod, the running one included; 0: it does not run."""
+    try:
+        (status,) = ground.find_pod(service)["status"]["containerStatuses"]
+    except (KeyError, ValueError):  # no pod, two of them, or one that has not begun
+        return 0
+    return int(status["restartCount"]) + 1 if status["ready"] else 0
+
+
+def is_renewed(ground: Ground, devices: dict[str, Any]) -> bool:
+    now = {name: device["id"] for name, device in ground.list_devices().items()}
+    return now.keys() == devices.keys() and not set(now.values()) & set(devices.values())

@@ -42,7 +42,7 @@ class Laptop:
 
     def curl(self, *arguments: str, limit: int = 10) -> bytes:
         """What a URL has. `limit`: seconds, of the whole answer."""
-        return self.ask("curl", "-sSfg", "--max-time", str(limit), *arguments, limit=limit + 10)
+        return self.ask("curl", "-sSf", "--max-time", str(limit), *arguments, limit=limit + 10)
 
     def eventually(self, *arguments: str) -> bytes:
         """The same as soon as it is there: a session with a proxy that was killed stalls for some seconds."""
