@@ -100,8 +100,11 @@ def fill(doc: Doc, schema: Schema, *filled: Doc) -> Doc:
     made = {key: value if key in settled else _copy(key, value) for key, value in made.items()}
     _fill_own(made, schema, ruled=not judged)
     for key, value in made.items():
-        if key not in settled:
-            _fill(value, schema.child(key))
+        below = schema.child(key)
+        if key not in settled and not _has_rules(below):
+            settled.add(key)
+        elif key not in settled:
+            _fill(value, below)
     return schemas.default(made, schema, settled)
 
 

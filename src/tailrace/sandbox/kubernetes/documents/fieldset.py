@@ -94,7 +94,12 @@ def _compare(schema: Schema, old: Any, new: Any, path: Path, changes: Changes) -
     old, new = (MISSING if value is None else value for value in (old, new))
     if old is new or (type(old) is type(new) and old == new):
         return
-    if _descends(schema, old, new):
+    if not _descends(schema, old, new):
+        if old is not MISSING and new is not MISSING:
+            changes.modified.add(path)
+    elif isinstance(old, dict) or isinstance(new, dict):
+        _compare_fields(schema, old, new, path, changes)
+    else:
         before = {element: (below, value) for element, below, value in _items(schema, old)}
         after = {element: (below, value) for element, below, value in _items(schema, new)}
         for element, (below, value) in before.items():
@@ -103,12 +108,25 @@ def _compare(schema: Schema, old: Any, new: Any, path: Path, changes: Changes) -
         for element, (below, value) in after.items():
             if element not in before:
                 _compare(below, _absent(below, old), value, (*path, element), changes)
-    elif old is not MISSING and new is not MISSING:
-        changes.modified.add(path)
     if old is MISSING:
         changes.added.add(path)
     elif new is MISSING:
         changes.removed.add(path)
+
+
+def _compare_fields(schema: Schema, old: Any, new: Any, path: Path, changes: Changes) -> None:
+    before: dict[str, Any] = {} if old is MISSING else old
+    after: dict[str, Any] = {} if new is MISSING else new
+    for key in before | after if before and after else before or after:
+        one, other = before.get(key, MISSING), after.get(key, MISSING)
+        if one is other:
+            continue
+        below = schema.child(key)
+        if one is MISSING:
+            one = _absent(below, old)
+        elif other is MISSING:
+            other = _absent(below, new)
+        _compare(below, one, other, (*path, "f:" + key), changes)
 
 
 def _descends(schema: Schema, old: Any, new: Any) -> bool:

@@ -24,6 +24,7 @@ import msgspec
 Doc = dict[str, Any]
 ListType = Literal["atomic", "set", "map"]
 _encode = msgspec.json.Encoder().encode
+_CONTAINERS: Final = frozenset({dict, list})
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -237,7 +238,7 @@ def _prune(value: Any, schema: Schema, path: str, dropped: list[str]) -> Any:
                 dropped.append(f"{path}.{key}" if path else key)
                 kept = dict(value) if kept is None else kept
                 del kept[key]
-            elif below is not None and isinstance(inner, dict | list):
+            elif below is not None and type(inner) in _CONTAINERS:
                 clean = _prune(inner, below, f"{path}.{key}" if path else key, dropped)
                 if clean is not inner:
                     kept = dict(value) if kept is None else kept
@@ -273,7 +274,7 @@ def _default(value: Any, schema: Schema, settled: AbstractSet[str] = frozenset()
                     continue
                 out = dict(value) if out is None else out
                 del out[key]
-            elif isinstance(inner, dict | list) and key not in settled:
+            elif type(inner) in _CONTAINERS and key not in settled:
                 below = properties.get(key) or others
                 if below is None or (made := _default(inner, below)) is inner:
                     continue
