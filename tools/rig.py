@@ -19,6 +19,7 @@ from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parent.parent / "tests" / "rig" / "tools"
 FOLDER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tailrace" / "rig"
+DEBIAN = [sys.executable, str(Path(__file__).with_name("debian.py")), str(FOLDER)]
 
 
 def list_tools(module: Path) -> list[str]:
@@ -44,15 +45,18 @@ def build_flags(module: Path) -> str:
     return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in stamps.items())])
 
 
-def name_binary(package: str) -> str:
-    """`go.etcd.io/etcd/server/v3` makes `etcd`, everything else the last word of its path."""
-    return "etcd" if "etcd" in package else package.rsplit("/", 1)[-1]
+def name_binary(module: Path, package: str) -> str:
+    """`go.etcd.io/etcd/server/v3` makes `etcd`, everything else the last word of its path; a module for an older
+    version (`headscale-0.28`) gives its binary its own name."""
+    name = "etcd" if "etcd" in package else package.rsplit("/", 1)[-1]
+    return module.name if module.name.startswith(f"{name}-") else name
 
 
 def build(module: Path) -> None:
     digest = hashlib.sha256((module / "go.mod").read_bytes() + (module / "go.sum").read_bytes()).hexdigest()
     for package in list_tools(module):
-        target, stamp = FOLDER / name_binary(package), FOLDER / f".{name_binary(package)}.stamp"
+        name = name_binary(module, package)
+        target, stamp = FOLDER / name, FOLDER / f".{name}.stamp"
         if target.is_file() and stamp.is_file() and stamp.read_text() == digest:
             continue
         print(f"rig: building {target.name} …", file=sys.stderr, flush=True)
@@ -78,7 +82,7 @@ def find_version(module: Path, package: str) -> str:
 def list_binaries(modules: list[Path]) -> None:
     for module in modules:
         for package in list_tools(module):
-            binary = FOLDER / name_binary(package)
+            binary = FOLDER / name_binary(module, package)
             where = str(binary) if binary.is_file() else f"missing: make rig builds it ({module.name})"
             print(f"{binary.name:<26}{find_version(module, package):<10}{where}")
 
@@ -90,6 +94,7 @@ def main() -> None:
         sys.exit(f"rig: there is no module {', '.join(sorted(unknown))} in {TOOLS.name}/")
     if "--check" in sys.argv[1:]:
         list_binaries(modules)
+        subprocess.run([*DEBIAN, "--check"], check=True)
         return
     if shutil.which("go") is None:
         print("rig: no Go toolchain, so no real servers; their tests will be skipped", file=sys.stderr)
@@ -98,6 +103,8 @@ def main() -> None:
     for module in modules:
         if module.name in wanted or (not wanted and module.name != "official"):
             build(module)
+    if not wanted:
+        subprocess.run(DEBIAN, check=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""The contract on the memory twin and on a real Headscale; `tests/sandbox/controlplane` runs it on the emulations."""
+"""The contract on the memory twin and on real Headscales; `tests/sandbox/controlplane` runs it on the emulations."""
 
 from __future__ import annotations
 
-import secrets
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
 
 import httpx2
 import pytest
@@ -14,8 +15,6 @@ from tests.contract import controlplane
 from tests.rig import binaries, tailnet
 
 pytestmark = pytest.mark.anyio
-
-MISSING = binaries.find_missing(tailnet.BINARIES[:1])
 
 
 class MemoryHarness(controlplane.Harness):
@@ -29,8 +28,9 @@ class MemoryHarness(controlplane.Harness):
 class HeadscaleHarness(controlplane.Harness):
     """Devices come by Headscale's own way to pretend one, which needs a user and no client."""
 
-    def __init__(self, server: tailnet.Headscale) -> None:
+    def __init__(self, server: tailnet.Headscale, release: str) -> None:
         self._server = server
+        self._release = release
         source = credentials.Values(lambda: {"api_key": server.api_key}, where="the rig")
         self.plane = connect.connect(source, server.url)
 
@@ -38,7 +38,7 @@ class HeadscaleHarness(controlplane.Harness):
         headers = {"Authorization": f"Bearer {self._server.api_key}"}
         async with httpx2.AsyncClient(base_url=f"{self._server.url}/api/v1", headers=headers) as http:
             await http.post("/user", json={"name": "contract"})
-            request = f"hskey-authreq-{secrets.token_hex(12)}"
+            request = tailnet.make_request(self._release)
             node = {"user": "contract", "key": request, "name": hostname, "routes": ["10.1.0.0/24"]}
             (await http.post("/debug/node", json=node)).raise_for_status()
             reply = await http.post("/node/register", params={"user": "contract", "key": request})
@@ -48,26 +48,29 @@ class HeadscaleHarness(controlplane.Harness):
 
 
 @pytest.fixture(scope="module")
-def headscale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tailnet.Headscale]:
-    with tailnet.start_headscale(tmp_path_factory.mktemp("headscale")) as running:
-        yield running
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], tailnet.Headscale]]:
+    """A Headscale of a release; the first who asks starts it."""
+    with ExitStack() as running:
+
+        @functools.cache
+        def get(release: str) -> tailnet.Headscale:
+            folder = tmp_path_factory.mktemp(f"headscale-{release}")
+            return running.enter_context(tailnet.start_headscale(folder, tailnet.RELEASES[release]))
+
+        yield get
 
 
-@pytest.fixture(
-    params=[
-        "memory",
-        pytest.param(
-            "headscale",
-            marks=pytest.mark.skipif(bool(MISSING), reason=f"a real Headscale lacks {', '.join(MISSING)}"),
-        ),
-    ]
-)
-async def harness(request: pytest.FixtureRequest) -> AsyncIterator[controlplane.Harness]:
+@pytest.fixture(params=["memory", *tailnet.RELEASES])
+async def harness(
+    request: pytest.FixtureRequest, start: Callable[[str], tailnet.Headscale]
+) -> AsyncIterator[controlplane.Harness]:
     made: controlplane.Harness
     if request.param == "memory":
         made = MemoryHarness()
     else:
-        made = HeadscaleHarness(request.getfixturevalue("headscale"))
+        if binaries.find_missing([tailnet.RELEASES[request.param]]):
+            pytest.skip(f"no real Headscale {request.param}; `make rig` builds it")
+        made = HeadscaleHarness(start(request.param), request.param)
     await made.clear()
     yield made
     await made.clear()

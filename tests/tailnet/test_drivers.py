@@ -387,3 +387,43 @@ async def test_missing_credentials_are_a_value_of_probe_and_denied_otherwise() -
     with pytest.raises(errors.Denied, match="a test has neither"):
         await plane.list_devices()
     await plane.close()
+
+
+async def test_a_blank_page_is_an_old_headscale() -> None:
+    """0.28 answers 200 and an empty page to every path that it does not know."""
+    page = '<!DOCTYPE html><html lang="en"><head></head><body></body></html>'
+    plane = dial(headscale_v1(**{"GET /api/v2/tailnet/-/keys": (200, page)}), API_KEY)
+    assert (await plane.probe()).dialect == "headscale-v1"
+    await plane.close()
+
+
+async def test_0_27_mints_lists_and_revokes_keys_of_a_user() -> None:
+    """Who is made when a key is first refused for want of one; a key is expired by its text."""
+    key = {"id": "3", "key": "text", "expiration": "2099-01-01T00:00:00Z", "aclTags": ["tag:k8s"]}
+
+    def list_keys(request: httpx2.Request) -> Answer:
+        owned = request.url.params.get("user") == "9"
+        return (200, {"preAuthKeys": [key]}) if owned else (500, grpc(2, "user not found"))
+
+    server = headscale_v1(
+        **{
+            "GET /api/v1/preauthkey": list_keys,
+            "GET /api/v1/user": (200, {"users": []}),
+            "POST /api/v1/user": (200, {"user": {"id": "9"}}),
+            "POST /api/v1/preauthkey": (200, {"preAuthKey": key}),
+            "POST /api/v1/preauthkey/expire": (200, {}),
+        }
+    )
+    plane = dial(server, API_KEY)
+    assert (await plane.probe()).ok
+    assert (await plane.mint_key(REQUEST)).id == KeyId("3")
+    assert [info.id for info in await plane.list_keys()] == [KeyId("3")]
+    await plane.revoke_key(KeyId("3"))
+    await plane.revoke_key(KeyId("unknown"))
+    minted, expired = server.body("POST /api/v1/preauthkey"), server.body("POST /api/v1/preauthkey/expire")
+    assert isinstance(minted, dict)
+    assert minted["user"] == "9"
+    assert expired == {"id": "3", "user": "9", "key": "text"}
+    assert server.lines.count("POST /api/v1/user") == 1
+    assert server.lines.count("POST /api/v1/preauthkey/expire") == 1
+    await plane.close()

@@ -53,6 +53,10 @@ REPROBE_SOON = 30.0
 """The same, while the last probe found something wrong."""
 
 
+_EMPTY_PAGE = b"<body></body>"
+"""With 200 Headscale 0.28 answers so to every path that it does not know. An intermediary's page says something."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
     """What a connection is made of besides its credential; tests put their own time, chance and transport in."""
@@ -181,7 +185,10 @@ class Connection(delegate.Delegate):
         client = self._client(self._server, authorizer, None)
         call = calls.Call(method="GET", route=route, anonymous=authorizer is None)
         try:
-            (await client.send(call)).decode(dict)
+            reply = await client.send(call)
+            if _EMPTY_PAGE in reply.body:
+                return errors.NotFound(f"{self._server} has no {route}.")
+            reply.decode(dict)
         except errors.Transient:
             raise
         except (errors.Conflict, errors.Expired) as error:

@@ -8,6 +8,7 @@ from 0.30 on problem documents with the right status. Both were seen on real ser
 - A 500 about a device may mean that it is gone. It is believed only when the list agrees.
 - Keys are expired, never deleted: deleting one makes its ephemeral devices permanent.
 - Tags come from the key alone; nothing checks them against the policy when the key is minted.
+- What concerns keys is in `headscale_keys`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import msgspec
 
 from tailrace import errors
 from tailrace.api.conditions import Reason
-from tailrace.tailnet import credentials, domain, probing, replies, serverinfo, words
+from tailrace.tailnet import credentials, domain, headscale_keys, probing, replies, serverinfo, words
 from tailrace.tailnet.port import (
     Capability,
     Device,
@@ -36,8 +37,6 @@ from tailrace.wire import call as calls
 from tailrace.wire import clock as clocks
 from tailrace.wire import http
 
-KEYS = "/api/v1/preauthkey"
-KEY_EXPIRE = "/api/v1/preauthkey/expire"
 NODES = "/api/v1/node"
 NODE = "/api/v1/node/{id}"
 NODE_NAME = "/api/v1/node/{id}/rename/{name}"
@@ -86,27 +85,6 @@ class WireNodeReply(msgspec.Struct):
     node: WireNode
 
 
-class WireKey(msgspec.Struct):
-    id: str
-    key: str = ""  # whole when minted, masked in a list
-    reusable: bool = False
-    used: bool = False
-    expiration: str | None = None
-    createdAt: str | None = None
-    aclTags: list[str] | None = None
-
-    def __repr__(self) -> str:
-        return f"WireKey(id={self.id!r})"
-
-
-class WireKeyReply(msgspec.Struct):
-    preAuthKey: WireKey
-
-
-class WireKeys(msgspec.Struct):
-    preAuthKeys: list[WireKey] | None = None
-
-
 class HeadscaleV1:
     def __init__(
         self,
@@ -119,7 +97,7 @@ class HeadscaleV1:
         self._client = client
         self._source = source
         self._domain = base_domain or domain.BaseDomain()
-        self._clock = clock or clocks.SystemClock()
+        self._keys = headscale_keys.Keys(client, clock or clocks.SystemClock())
         self._capabilities = CORE
         self.login_server = client.base_url
         self.name = serverinfo.name_of(client.base_url)
@@ -128,41 +106,13 @@ class HeadscaleV1:
         return capability in self._capabilities
 
     async def mint_key(self, request: KeyRequest) -> MintedKey:
-        """Without an expiration the key would be dead on arrival, so one is always sent. There is no place for a
-        description. Not repeated when the reply is lost: nobody would know the key."""
-        end = self._clock.now() + request.ttl
-        body = {
-            "reusable": False,
-            "ephemeral": False,
-            "expiration": end.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "aclTags": list(request.tags),
-        }
-        call = calls.Call(method="POST", route=KEYS, json=body, repeatable=False, refusal=Reason.KEY_REFUSED)
-        key = (await self._client.fetch(call, WireKeyReply)).preAuthKey
-        return MintedKey(id=KeyId(key.id), secret=key.key, expires=words.parse_time(key.expiration) or end)
+        return await self._keys.mint(request)
 
     async def revoke_key(self, key: KeyId) -> None:
-        """An unknown key is 200 up to 0.29, and 404 from 0.30 on."""
-        call = calls.Call(method="POST", route=KEY_EXPIRE, json={"id": key}, repeatable=True)
-        try:
-            await self._client.send(call)
-        except errors.NotFound:
-            return
+        await self._keys.revoke(key)
 
     async def list_keys(self) -> tuple[KeyInfo, ...]:
-        found = await self._client.fetch(calls.Call(method="GET", route=KEYS), WireKeys)
-        return tuple(self._to_key(key) for key in found.preAuthKeys or ())
-
-    def _to_key(self, key: WireKey) -> KeyInfo:
-        expires = words.parse_time(key.expiration)  # None: the zero time, which is long over
-        return KeyInfo(
-            id=KeyId(key.id),
-            description="",
-            tags=tuple(sorted(key.aclTags or ())),
-            created=words.parse_time(key.createdAt),
-            expires=expires,
-            usable=expires is not None and expires > self._clock.now() and (key.reusable or not key.used),
-        )
+        return await self._keys.show()
 
     async def list_devices(self) -> tuple[Device, ...]:
         found = await self._client.fetch(calls.Call(method="GET", route=NODES), WireNodes)
