@@ -86,7 +86,7 @@ class Trial:
             self.peak, _ = sample.read_memory(process.pid)
         calls, began = self.api.calls.copy(), now()
         async with self.contender.run() as process:
-            asked = await self.observer.collect(watches_count=True)
+            asked = await self._wait_started()
             self.restarted = Step(
                 seconds=seconds_until(asked.last, began),
                 settled=seconds_until(asked.last, began),
@@ -96,10 +96,12 @@ class Trial:
             )
             self.deleted = await self._delete(process.pid)
 
-    async def _wait_started(self) -> None:
-        """Until it has asked for something and then for nothing more."""
-        while not (await self.observer.collect(watches_count=True)).watches:
-            pass
+    async def _wait_started(self) -> Asked:
+        """Until it has opened its watches and then asked for nothing more; its node may take a while to log in."""
+        while True:
+            asked = await self.observer.collect(watches_count=True)
+            if asked.watches:
+                return asked
 
     async def _expose(self, pid: int) -> Step:
         observer, count = self.observer, self.count
