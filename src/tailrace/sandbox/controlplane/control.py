@@ -36,6 +36,7 @@ class Options:
     port: int = 0
     base_domain: str | None = None
     policy_text: str | None = policy.DEFAULT
+    policy_in_file: bool = False  # of the server: the API reads it and cannot write it
     scopes: tuple[str, ...] | None = None  # of the OAuth client
     tags: tuple[str, ...] = (OPERATOR_TAG,)  # likewise
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -57,6 +58,7 @@ class ControlPlane:
             ids=ids,
             base_domain=self.options.base_domain,
             policy_text=self.options.policy_text,
+            policy_in_file=self.options.policy_in_file,
         )
         self.faults = Faults()
         self.admin_token = f"sandbox-{ids.text(32)}"
@@ -143,7 +145,9 @@ def build_app(plane: ControlPlane) -> ASGIApp:
     def not_found(request: Request, _error: Exception) -> Response:
         return web.page_not_found(request)
 
-    return Front(Starlette(routes=routes, exception_handlers={404: not_found}), faults)
+    app = Starlette(routes=routes, exception_handlers={404: not_found})
+    app.router.redirect_slashes = False
+    return Front(app, faults)
 
 
 def _public(dialect: Dialect) -> list[Route]:
@@ -157,7 +161,7 @@ def _public(dialect: Dialect) -> list[Route]:
     }
 
     async def health(_request: Request) -> Response:
-        return JSONResponse({"status": "pass"})
+        return Response('{"status":"pass"}\n', media_type="application/health+json")
 
     async def tell_version(_request: Request) -> Response:
         return JSONResponse(version)

@@ -7,8 +7,10 @@ does not read it ignores, and expires the node at once.
 
 from __future__ import annotations
 
+import functools
 import http
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,10 +18,15 @@ from typing import Any, override
 
 from starlette.responses import PlainTextResponse, Response
 
-from tailrace.sandbox.controlplane import policy, web
+from tailrace.sandbox.controlplane import policy, prefixes, web
 from tailrace.sandbox.controlplane.records import Access, ApiKey, AuthKey, Node, Refused, User, Why
 from tailrace.sandbox.controlplane.web import Ask, Endpoint, Refusal, stamp
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
+_FLAGS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
+    ("0", "f", "F", "false", "FALSE", "False"), False
+)
 _EXITS = ("0.0.0.0/0", "::/0")
 _TAGGED_DEVICES = {
     "id": "2147455555",
@@ -31,8 +38,10 @@ _TAGGED_DEVICES = {
     "provider": "",
     "profilePicUrl": "",
 }
-_INVALID, _UNKNOWN, _NOT_FOUND, _INTERNAL = 3, 2, 5, 13
-_HTTP = {_INVALID: 400, _UNKNOWN: 500, _NOT_FOUND: 404, _INTERNAL: 500}
+_INVALID, _UNKNOWN, _NOT_FOUND, _UNIMPLEMENTED, _INTERNAL = 3, 2, 5, 12, 13
+_HTTP = {_INVALID: 400, _UNKNOWN: 500, _NOT_FOUND: 404, _UNIMPLEMENTED: 501, _INTERNAL: 500}
+_REQUEST_HEAD, _REQUEST_LENGTH = "hskey-authreq-", 38  # of what waits to be registered
+_LARGEST = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +66,12 @@ _WORDS = {
     Why.USER_HAS_NODES: Words(_UNKNOWN, 409, "user not empty: node(s) found"),
     Why.NAME_TAKEN: Words(_UNKNOWN, 400, "node name is not unique: {0}"),
     Why.NAME_BAD: Words(_UNKNOWN, 400, "renaming node: {0}"),
-    Why.ROUTE_BAD: Words(_UNKNOWN, 400, "parsing route: netip.ParsePrefix(\"{0}\"): no '/'"),
+    Why.ROUTE_BAD: Words(_UNKNOWN, 400, "parsing route: {0}"),
     Why.TAG_BAD: Words(_INVALID, 400, "{0}"),
     Why.TAG_UNKNOWN: Words(_INVALID, 400, "requested tags [{0}] are invalid or not permitted"),
     Why.OWNERLESS_KEY: Words(_UNKNOWN, 400, "auth-key must be either tagged or owned by user"),
+    Why.UNKNOWN_REQUEST: Words(_UNKNOWN, 404, "node not found in registration cache"),
+    Why.POLICY_READ_ONLY: Words(_UNKNOWN, 400, "update is disabled for modes other than 'database'"),
     Why.POLICY_BAD: Words(_UNKNOWN, 400, "setting policy: parsing policy: {0}"),
 }
 """0.29 by default; `_SPECIAL` has what single calls say otherwise."""
@@ -70,6 +81,11 @@ _SPECIAL = {
     ("approve_routes", Why.UNKNOWN_NODE): Words(_INVALID, 404, _GONE),
     ("rename_node", Why.UNKNOWN_NODE): Words(_UNKNOWN, 404, _GONE),
     ("expire_node", Why.UNKNOWN_NODE): Words(_UNKNOWN, 404, _GONE),
+    ("rename_user", Why.USER_EXISTS): Words(
+        _UNKNOWN, 409, "updating user: constraint failed: UNIQUE constraint failed: users.name (2067)"
+    ),
+    ("register_node", Why.UNKNOWN_USER): Words(_UNKNOWN, 404, "looking up user: user not found"),
+    ("pretend_node", Why.ROUTE_BAD): Words(_UNKNOWN, 400, "{0}"),
     ("set_tags", Why.TAG_BAD): Words(_UNKNOWN, 400, "{0}"),
     ("check_policy", Why.POLICY_BAD): Words(_INVALID, 400, "parsing policy: {0}"),
 }
@@ -109,6 +125,8 @@ class HeadscaleV1(web.Dialect):
             on("DELETE", "/preauthkey", self.delete_key),
             on("POST", "/preauthkey/expire", self.expire_key, "id"),
             on("GET", "/node", self.list_nodes),
+            on("POST", "/debug/node", self.pretend_node, "user", "key", "name", "routes"),
+            on("POST", "/node/register", self.register_node),
             on("GET", "/node/{id}", self.get_node),
             on("DELETE", "/node/{id}", self.delete_node),
             on("POST", "/node/{id}/tags", self.set_tags, "tags"),
@@ -122,8 +140,14 @@ class HeadscaleV1(web.Dialect):
             on("GET", "/policy", self.get_policy),
             on("PUT", "/policy", self.set_policy, "policy"),
             on("POST", "/policy/check", self.check_policy, "policy"),
-            *(on(method, "/{rest:path}", self.no_such_call) for method in ("GET", "POST", "PUT", "DELETE")),
+            *(on(method, "/{rest:path}", self.no_such_call) for method in _METHODS),
         )
+
+    @override
+    def read_credential(self, headers: Mapping[str, str]) -> str | None:
+        """0.29 knows `Bearer ` alone, written so."""
+        said = headers.get("authorization", "")
+        return super().read_credential(headers) if self.modern or said.startswith("Bearer ") else None
 
     @override
     def admit(self, credential: str | None) -> Access:
@@ -161,9 +185,12 @@ class HeadscaleV1(web.Dialect):
     def check_body(self, endpoint: Endpoint, ask: Ask) -> None:
         """0.29 drops what it does not know; 0.30 refuses it."""
         try:
-            document = ask.document
+            document = json.loads(ask.raw) if ask.raw.strip() else {}
         except ValueError as wrong:
             raise self._no(Words(_INVALID, 400, "invalid body: {0}"), str(wrong)) from wrong
+        if not isinstance(document, dict):
+            said = f"proto: syntax error (line 1:1): unexpected token {_token(document)}"
+            raise self._no(Words(_INVALID, 400, "{0}"), said)
         unknown = (
             sorted(document.keys() - endpoint.fields) if self.modern and endpoint.method != "GET" else []
         )
@@ -178,34 +205,47 @@ class HeadscaleV1(web.Dialect):
         message = words.message.format(subject)
         return Refusal(words.status if self.modern else _HTTP[words.grpc], message, code=words.grpc)
 
-    def no_such_call(self, _ask: Ask) -> Response:
+    def no_such_call(self, ask: Ask) -> Response:
+        """A path that another method has is something else than one that nobody has."""
+        if not self.modern and any(path.fullmatch(ask.path["rest"]) for path in self._paths):
+            raise self._no(Words(_UNIMPLEMENTED, 405, "Method Not Allowed"))
         raise self._no(Words(_NOT_FOUND, 404, "Not Found"))
+
+    @functools.cached_property
+    def _paths(self) -> tuple[re.Pattern[str], ...]:
+        templates = (endpoint.template.removeprefix("/api/v1/") for endpoint in self.endpoints())
+        return tuple(re.compile(re.sub(r"\{\w+\}", "[^/]*", path)) for path in templates if ":" not in path)
 
     # Users
 
     def list_users(self, ask: Ask) -> Mapping[str, Any]:
+        """Of several filters the first counts: name, email, id."""
         name, email, number = (ask.query.get(field, "") for field in ("name", "email", "id"))
+        wanted = self._uint(number or "0", 'parsing field "id"')
         found = [
             user
             for user in self.tailnet.users.values()
-            if (not name or user.name == name)
-            and (not email or user.email == email)
-            and (not number or str(user.number) == number)
+            if (user.name == name if name else user.email == email if email else wanted in (0, user.number))
         ]
         return {"users": [show_user(user) for user in found]}
 
     def create_user(self, ask: Ask) -> Mapping[str, Any]:
         body = self._body(ask)
         user = self.tailnet.add_user(
-            body.text("name"), display_name=body.text("displayName"), email=body.text("email")
+            body.text("name"),
+            display_name=body.text("displayName"),
+            email=body.text("email"),
+            picture=body.text("pictureUrl"),
         )
         return {"user": show_user(user)}
 
     def rename_user(self, ask: Ask) -> Mapping[str, Any]:
-        return {"user": show_user(self.tailnet.rename_user(self._path_number(ask), ask.path["name"]))}
+        return {
+            "user": show_user(self.tailnet.rename_user(self._path_number(ask, "old_id"), ask.path["name"]))
+        }
 
     def delete_user(self, ask: Ask) -> Mapping[str, Any]:
-        self.tailnet.delete_user(self._path_number(ask))
+        self.tailnet.delete_user(self._path_number(ask, "id"))
         return {}
 
     # Keys
@@ -214,7 +254,7 @@ class HeadscaleV1(web.Dialect):
         body = self._body(ask)
         number = body.number("user")
         key = self.tailnet.add_key(
-            tags=body.texts("aclTags", "acl_tags"),
+            tags=body.texts("aclTags"),
             expires=body.time("expiration"),
             reusable=body.flag("reusable"),
             ephemeral=body.flag("ephemeral"),
@@ -255,6 +295,52 @@ class HeadscaleV1(web.Dialect):
         ]
         return {"nodes": [self._listed(node) for node in nodes]}
 
+    def pretend_node(self, ask: Ask) -> Mapping[str, Any]:
+        """A node without a client, for tests. The answer is an echo: there is no node before it is registered, and the
+        routes are forgotten until then."""
+        body = self._body(ask)
+        user = self.tailnet.user_named(body.text("user"))
+        routes = body.texts("routes")
+        for route in routes:
+            if fault := prefixes.fault(route):
+                raise Refused(Why.ROUTE_BAD, fault)
+        made = self.tailnet.pretend_node(self._request(body.text("key")), body.text("name"))
+        echo: dict[str, Any] = {
+            "id": "0",
+            "machineKey": made.machine_key,
+            "nodeKey": made.node_key,
+            "discoKey": f"discokey:{'0' * 64}",
+            "ipAddresses": [],
+            "name": made.hostname,
+            "user": show_user(user),
+            "lastSeen": stamp(None),
+            "expiry": stamp(None),
+            "preAuthKey": None,
+            "createdAt": stamp(None),
+            "registerMethod": "REGISTER_METHOD_UNSPECIFIED",
+            "givenName": "",
+            "online": False,
+            "approvedRoutes": [],
+            "availableRoutes": list(routes),
+            "subnetRoutes": [],
+            "tags": [],
+        }
+        return {"node": echo}
+
+    def register_node(self, ask: Ask) -> Mapping[str, Any]:
+        request = self._request(ask.query.get("key", ""))
+        user = self.tailnet.user_named(ask.query.get("user", ""))
+        return {"node": self._shown(self.tailnet.register_node(request, user))}
+
+    def _request(self, text: str) -> str:
+        if not text.startswith(_REQUEST_HEAD):
+            said = f'auth ID has invalid prefix: expected prefix "{_REQUEST_HEAD}"'
+            raise self._no(Words(_UNKNOWN, 400, "{0}"), said)
+        if len(text) != _REQUEST_LENGTH:
+            said = f"auth ID has invalid length: expected {_REQUEST_LENGTH}, got {len(text)}"
+            raise self._no(Words(_UNKNOWN, 400, "{0}"), said)
+        return text
+
     def get_node(self, ask: Ask) -> Mapping[str, Any]:
         return {"node": self._shown(self.tailnet.node(str(self._path_number(ask))))}
 
@@ -263,7 +349,7 @@ class HeadscaleV1(web.Dialect):
         return {}
 
     def set_tags(self, ask: Ask) -> Mapping[str, Any]:
-        tags = self._body(ask).texts("tags")
+        number, tags = self._path_number(ask), self._body(ask).texts("tags")
         if not tags:
             raise self._no(
                 Words(
@@ -272,11 +358,14 @@ class HeadscaleV1(web.Dialect):
                     "cannot remove all tags from a node - tagged nodes must have at least one tag",
                 )
             )
-        return {"node": self._shown(self.tailnet.tag_node(str(self._path_number(ask)), tags))}
+        return {"node": self._shown(self.tailnet.tag_node(str(number), tags))}
 
     def approve_routes(self, ask: Ask) -> Mapping[str, Any]:
-        routes = self._body(ask).texts("routes")
-        node = self.tailnet.approve_routes(str(self._path_number(ask)), routes)
+        number, routes = self._path_number(ask), self._body(ask).texts("routes")
+        for route in routes:
+            if fault := prefixes.fault(route):
+                raise Refused(Why.ROUTE_BAD, fault)
+        node = self.tailnet.approve_routes(str(number), routes)
         return {"node": self._shown(node) | {"subnetRoutes": list(self.tailnet.serving(node))}}
 
     def rename_node(self, ask: Ask) -> Mapping[str, Any]:
@@ -293,13 +382,16 @@ class HeadscaleV1(web.Dialect):
 
     def expire_node(self, ask: Ask) -> Mapping[str, Any]:
         """0.29 reads the query and ignores the body, 0.30 the other way round; nothing read means: now."""
-        said: Mapping[str, Any] = ask.document if self.modern else ask.query
-        never = said.get("disableExpiry") in (True, "true")
-        asked = said.get("expiry")
-        if never and asked:
+        number = str(self._path_number(ask))
+        if self.modern:
+            never, asked = bool(ask.document.get("disableExpiry")), ask.document.get("expiry")
+            until = self._time(str(asked)) if asked else None
+        else:
+            never, until = self._query_flag(ask, "disable_expiry"), self._query_time(ask, "expiry")
+        if never and until:
             raise self._no(Words(_INVALID, 400, "cannot set both disable_expiry and expiry"))
-        when = None if never else (self._time(str(asked)) if asked else self.tailnet.now())
-        return {"node": self._shown(self.tailnet.expire_node(str(self._path_number(ask)), when))}
+        when = None if never else until or self.tailnet.now()
+        return {"node": self._shown(self.tailnet.expire_node(number, when))}
 
     def _listed(self, node: Node) -> dict[str, Any]:
         """The list alone knows who is primary for which route, and the synthetic owner of tagged nodes."""
@@ -321,7 +413,7 @@ class HeadscaleV1(web.Dialect):
             "expiry": stamp(node.expiry) if node.expiry else None,
             "preAuthKey": show_key(key) if key else None,
             "createdAt": stamp(node.created),
-            "registerMethod": "REGISTER_METHOD_AUTH_KEY",
+            "registerMethod": f"REGISTER_METHOD_{'CLI' if node.key_number is None else 'AUTH_KEY'}",
             "givenName": node.name,
             "online": node.online,
             "approvedRoutes": list(node.approved),
@@ -361,7 +453,8 @@ class HeadscaleV1(web.Dialect):
             raise self._no(
                 Words(_UNKNOWN, 500, missing if self.modern else f"loading ACL from database: {missing}")
             )
-        return {"policy": self.tailnet.policy_text, "updatedAt": stamp(self.tailnet.policy_updated)}
+        updated = None if self.tailnet.policy_in_file else stamp(self.tailnet.policy_updated)
+        return {"policy": self.tailnet.policy_text, "updatedAt": updated}
 
     def set_policy(self, ask: Ask) -> Mapping[str, Any]:
         self.tailnet.set_policy(self._body(ask).text("policy"))
@@ -379,17 +472,35 @@ class HeadscaleV1(web.Dialect):
     def _body(self, ask: Ask) -> Body:
         return Body(self, ask.document)
 
-    def _path_number(self, ask: Ask) -> int:
-        return self._uint(ask.path["id"], "type mismatch, parameter: node_id, error")
+    def _path_number(self, ask: Ask, name: str = "node_id") -> int:
+        return self._uint(ask.path["id"], f"type mismatch, parameter: {name}, error")
 
     def _uint(self, text: str, where: str) -> int:
-        if not text.isdecimal():
-            said = f'{where}: strconv.ParseUint: parsing "{text}": invalid syntax'
+        if text.isdecimal() and int(text) <= _LARGEST:
+            return int(text)
+        why = "value out of range" if text.isdecimal() else "invalid syntax"
+        said = f'{where}: strconv.ParseUint: parsing "{text}": {why}'
+        raise self._no(Words(_INVALID, 422, "{0}"), said)
+
+    def _query_flag(self, ask: Ask, name: str) -> bool:
+        text = ask.query.get(name) or ask.query.get(_camel(name)) or "false"
+        if text not in _FLAGS:
+            said = f'parsing field "{name}": strconv.ParseBool: parsing "{text}": invalid syntax'
             raise self._no(Words(_INVALID, 422, "{0}"), said)
-        return int(text)
+        return _FLAGS[text]
+
+    def _query_time(self, ask: Ask, name: str) -> datetime | None:
+        text = ask.query.get(name)
+        if text and not _RFC3339.fullmatch(text):
+            layout = "2006-01-02T15:04:05.999999999Z07:00"
+            said = f'parsing field "{name}": parsing time "{text}" as "{layout}": cannot parse "{text}" as "2006"'
+            raise self._no(Words(_INVALID, 422, "{0}"), said)
+        return self._time(text) if text else None
 
     def _time(self, text: str) -> datetime:
         try:
+            if not _RFC3339.fullmatch(text):
+                raise ValueError(text)
             return datetime.fromisoformat(text).astimezone(UTC)
         except ValueError as wrong:
             said = f'proto: (line 1:1): invalid google.protobuf.Timestamp value "{text}"'
@@ -397,43 +508,74 @@ class HeadscaleV1(web.Dialect):
 
 
 class Body:
-    """A JSON body as protojson takes it: ids as text or number, a field absent or null is its zero value."""
+    """A JSON body as protojson takes it: fields by either of their names, ids as text or number, a field absent or null
+    is its zero value."""
 
     def __init__(self, dialect: HeadscaleV1, document: Mapping[str, Any]) -> None:
         self._dialect = dialect
         self._document = document
 
-    def _get(self, kind: type, *names: str) -> Any:
-        value = next((self._document[name] for name in names if self._document.get(name) is not None), None)
-        if value is not None and not isinstance(value, kind):
-            raise self._dialect._no(
-                Words(_INVALID, 422, "proto: syntax error (line 1:1): unexpected token {0}"),
-                json.dumps(value),
-            )
-        return value
+    def _get(self, name: str) -> Any:
+        snake = re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", name)
+        return next(
+            (self._document[key] for key in (name, snake) if self._document.get(key) is not None), None
+        )
+
+    def _refuse(self, said: str) -> Refusal:
+        return self._dialect._no(Words(_INVALID, 422, "{0}"), said)
+
+    def _value(self, kind: str, name: str, value: Any) -> Refusal:
+        return self._refuse(f"proto: (line 1:1): invalid value for {kind} field {name}: {_token(value)}")
+
+    def _syntax(self, value: Any) -> Refusal:
+        return self._refuse(f"proto: syntax error (line 1:1): unexpected token {_token(value)}")
 
     def text(self, name: str) -> str:
-        return self._get(str, name) or ""
+        value = self._get(name)
+        if value is not None and not isinstance(value, str):
+            raise self._value("string", name, value)
+        return value or ""
 
     def flag(self, name: str) -> bool:
-        return bool(self._get(bool, name))
+        value = self._get(name)
+        if value is not None and not isinstance(value, bool):
+            raise self._value("bool", name, value)
+        return bool(value)
 
-    def texts(self, *names: str) -> tuple[str, ...]:
-        return tuple(self._get(list, *names) or ())
+    def texts(self, name: str) -> tuple[str, ...]:
+        values = self._get(name)
+        if values is None:
+            return ()
+        if not isinstance(values, list):
+            raise self._syntax(values)
+        for value in values:
+            if not isinstance(value, str):
+                raise self._value("string", name, value)
+        return tuple(values)
 
     def number(self, name: str) -> int:
-        value = self._document.get(name)
+        value = self._get(name)
         if value is None:
             return 0
-        if str(value).isdecimal():
+        if str(value).isdecimal() and int(value) <= _LARGEST:
             return int(value)
-        said = f"proto: (line 1:1): invalid value for uint64 field {name}: {json.dumps(value)}"
-        raise self._dialect._no(Words(_INVALID, 422, "{0}"), said)
+        raise self._value("uint64", name, value)
 
     def time(self, name: str) -> datetime | None:
         """None is the zero time: whatever it is for has expired already."""
-        text = self.text(name)
-        return self._dialect._time(text) if text else None
+        value = self._get(name)
+        if value is not None and not isinstance(value, str):
+            raise self._syntax(value)
+        return self._dialect._time(value) if value else None
+
+
+def _token(value: Any) -> str:
+    """Of a value as much as a parser has read when it gives up."""
+    return "{" if isinstance(value, dict) else "[" if isinstance(value, list) else json.dumps(value)
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
 
 
 def show_user(user: User) -> dict[str, Any]:
@@ -445,7 +587,7 @@ def show_user(user: User) -> dict[str, Any]:
         "email": user.email,
         "providerId": "",
         "provider": "",
-        "profilePicUrl": "",
+        "profilePicUrl": user.picture,
     }
 
 

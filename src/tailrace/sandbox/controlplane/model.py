@@ -24,6 +24,7 @@ from tailrace.sandbox.controlplane.records import (
     Dialect,
     Federated,
     Node,
+    Pretended,
     Refused,
     User,
     Why,
@@ -33,6 +34,13 @@ TOKEN_LIFE = timedelta(hours=1)
 
 _LETTERS = string.ascii_letters + string.digits
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
+
+
+def _order(route: str) -> tuple[int, int, int, int]:
+    """As Go's `netip.Prefix.Compare`: family, network, length, and the bits behind it, which Headscale keeps."""
+    prefix = ipaddress.ip_interface(route)
+    network = prefix.network
+    return prefix.version, int(network.network_address), network.prefixlen, int(prefix.ip)
 
 
 class Ids:
@@ -62,6 +70,7 @@ class Tailnet:
         ids: Ids | None = None,
         base_domain: str | None = None,
         policy_text: str | None = policy.DEFAULT,
+        policy_in_file: bool = False,
     ) -> None:
         self.dialect = dialect
         self.now = now
@@ -80,11 +89,14 @@ class Tailnet:
         self.policy_text: str | None = None
         self.policy_updated = now()
         self.policy = policy.Policy()
+        self.policy_in_file = False
+        self.pretended: dict[str, Pretended] = {}
         self.nodes = NodePort(self)
         self._tokens: dict[str, Access] = {}
         self._numbers: dict[str, int] = {}
         if policy_text is not None:
             self.set_policy(policy_text)
+        self.policy_in_file = policy_in_file
 
     def number(self, kind: str) -> int:
         """The next number of a kind of row; a deleted row's is never given again."""
@@ -94,6 +106,8 @@ class Tailnet:
     # Policy
 
     def set_policy(self, text: str) -> None:
+        if self.policy_in_file:
+            raise Refused(Why.POLICY_READ_ONLY)
         try:
             self.policy = policy.parse(text, headscale=self.headscale)
         except ValueError as wrong:
@@ -106,16 +120,17 @@ class Tailnet:
 
     # Users
 
-    def add_user(self, name: str, *, display_name: str = "", email: str = "") -> User:
+    def add_user(self, name: str, *, display_name: str = "", email: str = "", picture: str = "") -> User:
         number = self.number("user")
         if any(user.name == name for user in self.users.values()):
             raise Refused(Why.USER_EXISTS, name)
         user = User(
             number=number,
-            name=name or str(number),
+            name=name or email or str(number),
             created=self.now(),
             display_name=display_name,
             email=email,
+            picture=picture,
         )
         self.users[number] = user
         return user
@@ -132,6 +147,9 @@ class Tailnet:
         raise Refused(Why.UNKNOWN_USER)
 
     def rename_user(self, number: int, name: str) -> User:
+        self.user(number)
+        if any(user.name == name and user.number != number for user in self.users.values()):
+            raise Refused(Why.USER_EXISTS, name)
         self.users[number] = replace(self.user(number), name=name)
         return self.users[number]
 
@@ -162,6 +180,8 @@ class Tailnet:
                 raise Refused(Why.TAG_BAD, fault)
             if tag in self.refused_tags:
                 raise Refused(Why.TAG_UNKNOWN, tag)
+        if self.headscale:
+            wanted = tuple(sorted(set(wanted)))
         if not wanted and user is None and self.headscale:
             raise Refused(Why.OWNERLESS_KEY)
         number = self.number("key")
@@ -286,6 +306,20 @@ class Tailnet:
                 return Access(scopes=("all",), tags=(), client=None)
         return None
 
+    # Nodes without a client
+
+    def pretend_node(self, request: str, hostname: str) -> Pretended:
+        """A node of this hostname waits under the name `request` until somebody registers it."""
+        keys = (f"{kind}:{self.ids.hex(64)}" for kind in ("mkey", "nodekey"))
+        self.pretended[request] = Pretended(hostname=hostname, machine_key=next(keys), node_key=next(keys))
+        return self.pretended[request]
+
+    def register_node(self, request: str, user: User) -> Node:
+        """It belongs to the user now. Nobody ever connects for it."""
+        if request not in self.pretended:
+            raise Refused(Why.UNKNOWN_REQUEST)
+        return self.nodes.register(self.pretended.pop(request), user)
+
     # Devices, as an administrator's hand moves them
 
     def node(self, id_: str) -> Node:
@@ -308,7 +342,7 @@ class Tailnet:
         return self.nodes.put(replace(node, name=name))
 
     def tag_node(self, id_: str, tags: Iterable[str]) -> Node:
-        """Each tag must be one that the policy knows. A tagged node has no user and does not expire."""
+        """Each tag must be one that the policy knows. A tagged node has no user; on Tailscale it does not expire."""
         wanted = tuple(tags)
         for tag in wanted:
             if fault := naming.tag_fault(tag):
@@ -317,7 +351,8 @@ class Tailnet:
         unknown = [tag for tag in wanted if not self.policy.knows(tag)]
         if unknown:
             raise Refused(Why.TAG_UNKNOWN, " ".join(unknown))
-        return self.nodes.put(replace(node, tags=tuple(sorted(set(wanted))), user=None, expiry=None))
+        expiry = node.expiry if self.headscale else None
+        return self.nodes.put(replace(node, tags=tuple(sorted(set(wanted))), user=None, expiry=expiry))
 
     def expire_node(self, id_: str, when: datetime | None) -> Node:
         """`when=None`: it never expires."""
@@ -331,11 +366,13 @@ class Tailnet:
         wanted: set[str] = set()
         for route in routes:
             try:
-                prefix = str(ipaddress.ip_network(route, strict=False))
+                prefix = ipaddress.ip_interface(route)
             except ValueError as wrong:
                 raise Refused(Why.ROUTE_BAD, route) from wrong
-            wanted.update(_EVERYWHERE if prefix in _EVERYWHERE else (prefix,))
-        return self.nodes.put(replace(self.node(id_), approved=tuple(sorted(wanted))))
+            shown = str(prefix if self.headscale else prefix.network)
+            wanted.update(_EVERYWHERE if shown in _EVERYWHERE else (shown,))
+        approved = tuple(sorted(wanted, key=_order))
+        return self.nodes.put(replace(self.node(id_), approved=approved))
 
     def serving(self, node: Node) -> tuple[str, ...]:
         """The subnets that this node is primary for: of all connected ones that may serve it, the oldest."""

@@ -8,7 +8,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tailrace.sandbox.controlplane import naming
-from tailrace.sandbox.controlplane.records import AuthKey, ChangeKind, LoginRefused, Node, NodeGone, Refused
+from tailrace.sandbox.controlplane.records import (
+    ZERO,
+    AuthKey,
+    ChangeKind,
+    LoginRefused,
+    Node,
+    NodeGone,
+    Pretended,
+    Refused,
+    User,
+)
 
 if TYPE_CHECKING:
     from tailrace.sandbox.controlplane.model import Tailnet
@@ -76,6 +86,29 @@ class NodePort:
             user=user,
         )
         return self._advertise(node, routes)
+
+    def register(self, pretended: Pretended, user: User) -> Node:
+        """A node that never connects, for a user."""
+        number, now = self._tailnet.number("node"), self._tailnet.now()
+        return self.put(
+            Node(
+                number=number,
+                id=str(number),
+                legacy_id=str(number),
+                machine_key=pretended.machine_key,
+                node_key=pretended.node_key,
+                hostname=pretended.hostname,
+                name=self._free(pretended.hostname, number),
+                fqdn="",
+                addresses=self.reserve(),
+                tags=(),
+                created=now,
+                online=False,
+                last_seen=now,
+                expiry=ZERO,
+                user=user,
+            )
+        )
 
     def reconnect(self, *, node_id: str, machine_key: str) -> Node:
         """A restarting client shows its stored identity, which needs no key. Raises NodeGone when it is worth nothing."""

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tailrace.sandbox.controlplane import policy_shape
 from tailrace.sandbox.workloads import hujson
 
 DEFAULT = """{
@@ -27,22 +28,6 @@ ALLOW_ALL = """{
   "acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],
 }
 """
-
-_HEADSCALE_KEYS = frozenset(
-    [
-        "groups",
-        "hosts",
-        "tagOwners",
-        "acls",
-        "grants",
-        "nodeAttrs",
-        "autoApprovers",
-        "ssh",
-        "tests",
-        "sshTests",
-        "randomizeClientPort",
-    ]
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,14 +67,11 @@ def parse(text: str, *, headscale: bool) -> Policy:
     except json.JSONDecodeError as broken:
         where = f"line {broken.lineno}, column {broken.colno}"
         raise ValueError(f"parsing HuJSON: hujson: {where}: invalid literal") from broken
-    if not isinstance(document, dict):
-        raise ValueError("parsing policy from bytes: the policy is no object")
     if headscale:
-        for key in document:
-            if key not in _HEADSCALE_KEYS:
-                raise ValueError(f'unknown field: "{key}"')
+        policy_shape.check(document)
+    elif not isinstance(document, dict):
+        raise ValueError("the policy is no object")
     owners = {tag: tuple(names) for tag, names in document.get("tagOwners", {}).items()}
-    _check_owners(owners)
     approvers = document.get("autoApprovers", {})
     return Policy(
         owners=owners,
@@ -97,20 +79,6 @@ def parse(text: str, *, headscale: bool) -> Policy:
         exit_approvers=tuple(approvers.get("exitNode", ())),
         document=document,
     )
-
-
-def _check_owners(owners: Mapping[str, tuple[str, ...]]) -> None:
-    for tag, names in owners.items():
-        if not tag.startswith("tag:"):
-            raise ValueError(
-                "parsing policy from bytes: json: unable to unmarshal JSON string into Go v2.Tag within "
-                f'"/tagOwners/{tag}": tag must start with \'tag:\', got: "{tag}"'
-            )
-        for name in names:
-            if name.startswith("tag:") and name not in owners:
-                raise ValueError(
-                    f'multiple errors:\n\ttag not found: "{name}"\n\ttag "{tag}" references undefined tag "{name}"'
-                )
 
 
 def _within(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from tailrace import errors
 
 Dialect = Literal["tailscale", "headscale-0.29", "headscale-0.30"]
 ChangeKind = Literal["added", "changed", "deleted"]
+
+ZERO = datetime.min.replace(tzinfo=UTC)
+"""Go's zero time, which a pretended node has for its expiry."""
 
 
 class LoginRefused(errors.TailraceError):
@@ -31,6 +34,7 @@ class Why(enum.Enum):
     UNKNOWN_API_KEY = "unknown API key"
     USER_EXISTS = "user exists"
     USER_HAS_NODES = "user has nodes"
+    UNKNOWN_REQUEST = "nobody waits to be registered"
     NAME_TAKEN = "name taken"
     NAME_BAD = "bad name"
     ROUTE_BAD = "bad route"
@@ -38,6 +42,7 @@ class Why(enum.Enum):
     TAG_UNKNOWN = "tag unknown to the policy"
     OWNERLESS_KEY = "neither tags nor user"
     POLICY_BAD = "bad policy"
+    POLICY_READ_ONLY = "the policy is a file"
 
 
 class Refused(errors.TailraceError):
@@ -56,6 +61,7 @@ class User:
     created: datetime
     display_name: str = ""
     email: str = ""
+    picture: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +109,15 @@ class Node:
     user: User | None = None
     advertised: tuple[str, ...] = ()
     approved: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pretended:
+    """A node that waits to be registered, without a client behind it."""
+
+    hostname: str
+    machine_key: str
+    node_key: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

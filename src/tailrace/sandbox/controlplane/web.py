@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from tailrace.sandbox.controlplane.faults import Faults
 from tailrace.sandbox.controlplane.model import Tailnet
-from tailrace.sandbox.controlplane.records import Access, Refused
+from tailrace.sandbox.controlplane.records import ZERO, Access, Refused
 
 NOBODY = Access(scopes=(), tags=(), client=None)
 
@@ -101,6 +101,9 @@ class Dialect(abc.ABC):
     def check_body(self, endpoint: Endpoint, ask: Ask) -> None:
         """Raises Refusal for a body that the server would not read."""
 
+    def read_credential(self, headers: Mapping[str, str]) -> str | None:
+        return credential_of(headers.get("authorization", ""))
+
     def routes(self) -> list[Route]:
         """One route for a path, all its methods in it, as a path that is known answers differently from one that is not."""
         paths: dict[str, dict[str, Endpoint]] = {}
@@ -125,9 +128,7 @@ class Dialect(abc.ABC):
         return answer
 
     def _handle(self, endpoint: Endpoint, request: Request, raw: bytes) -> Response:
-        access = (
-            NOBODY if endpoint.public else self.admit(credential_of(request.headers.get("authorization", "")))
-        )
+        access = NOBODY if endpoint.public else self.admit(self.read_credential(request.headers))
         self.check_scope(access, endpoint)
         ask = Ask(
             path=request.path_params,
@@ -178,8 +179,8 @@ def basic_of(authorization: str) -> tuple[str, str] | None:
 
 
 def stamp(when: datetime | None) -> str:
-    """RFC 3339 in UTC, with as many digits as there are. None is Go's zero time."""
-    if when is None:
+    """RFC 3339 in UTC, with as many digits as there are. None is Go's zero time, as `ZERO` is."""
+    if when is None or when == ZERO:
         return "0001-01-01T00:00:00Z"
     micro = f".{when.microsecond:06d}" if when.microsecond else ""
     return f"{when:%Y-%m-%dT%H:%M:%S}{micro}Z"
