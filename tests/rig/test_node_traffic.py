@@ -7,13 +7,14 @@ names (`machine.names`). Skipped, by name, where a program, root or a cgroup hie
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +22,10 @@ import pytest
 from tailrace.api import names
 from tests.rig import tailnet
 from tests.rig.apiserver import Server
-from tests.rig.machine import images, programs, settings
+from tests.rig.machine import cgroups, images, programs, settings
 from tests.rig.machine.laptop import Laptop, start_laptop
-from tests.rig.machine.node import ROOT, Machine, start_machine
+from tests.rig.machine.node import Machine, start_machine
+from tests.rig.machine.space import ROOT
 
 HOME = "tailscale"
 ENFORCE = "pod-security.kubernetes.io/enforce"
@@ -191,6 +193,35 @@ def wait_until(what: str, holds: Callable[[], bool], limit: float = 60.0) -> Non
         time.sleep(0.3)
 
 
+# The machine --------------------------------------------------------------------------------------------------------
+
+_HOLD = """
+import pathlib, sys
+from tests.rig.machine import space
+with space.open_space(pathlib.Path(sys.argv[1])) as held:
+    with open(sys.argv[1] + "/sleep.log", "wb") as log:
+        held.spawn(["sleep", "600"], {}, log)
+    print(held.pid, held.cgroup, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_nothing_of_a_machine_outlives_tests_that_are_killed(tmp_path: Path) -> None:
+    """SIGKILL to the process that opened it: its namespaces' processes and its cgroups are gone."""
+    command = [sys.executable, "-c", _HOLD, str(tmp_path)]
+    tests = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert tests.stdout is not None
+        pid, cgroup = tests.stdout.readline().split()
+        assert all(path.is_dir() for path in cgroups.find(cgroup))
+    finally:
+        tests.kill()
+        tests.communicate()
+    wait_until(
+        "it is gone", lambda: not any(path.exists() for path in [*cgroups.find(cgroup), Path("/proc", pid)])
+    )
+
+
 # The two modes ------------------------------------------------------------------------------------------------------
 
 
@@ -230,9 +261,8 @@ def is_privileged(pod: dict[str, Any]) -> bool:
 
 def check_large(laptop: Laptop, device: str) -> None:
     wanted = laptop.curl(f"http://{device}:8080/sum").split()[0].decode()
-    body = laptop.curl(f"http://{device}:8080/large", limit=100)
-    assert len(body) == MEBIBYTES * 1024 * 1024
-    assert hashlib.sha256(body).hexdigest() == wanted
+    fetch = f"curl -sS --max-time {30 + MEBIBYTES} http://{device}:8080/large | sha256sum"
+    assert laptop.ask("sh", "-c", fetch, limit=40 + MEBIBYTES).split()[0].decode() == wanted
 
 
 def check_many(laptop: Laptop, device: str) -> None:

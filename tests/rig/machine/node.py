@@ -17,7 +17,6 @@ from pathlib import Path
 from tests.rig import apiserver, binaries
 from tests.rig.machine import images, programs, settings, space
 
-ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 90.0  # seconds, on a machine that others use
 _NETWORK = f"""
 ip link set lo up
@@ -109,7 +108,7 @@ def start_machine(folder: Path) -> Iterator[Machine]:
     environment = {
         "PATH": programs.build_path(),
         "LD_LIBRARY_PATH": programs.build_library_path(),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
+        "PYTHONPATH": os.pathsep.join([str(space.ROOT), str(space.ROOT / "src")]),
         "HOME": str(folder),
     }
     with space.open_space(folder) as inside:

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from tests.rig import binaries
-from tests.rig.machine import space
+from tests.rig.machine import cgroups, space
 
 BUILT = (
     *(
@@ -59,4 +59,5 @@ def find_missing() -> list[str]:
     ]
     lacks += [name for name in NEEDED if not shutil.which(name)]
     lacks += [] if Path("/dev/net/tun").exists() else ["/dev/net/tun"]
-    return [*lacks, *space.find_missing()]
+    lacks += ["root"] if os.geteuid() else []
+    return [*lacks, *cgroups.find_missing()]
