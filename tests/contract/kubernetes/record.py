@@ -19,13 +19,14 @@ from tests.contract.kubernetes.talks import (
     definitions,
     lists,
     objects,
+    refusals,
     services,
     writes,
 )
 from tests.rig import apiserver
 
 SEEN = Path(__file__).with_name("seen.json")
-_MODULES = (writes, objects, applies, lists, background, definitions, access, services)
+_MODULES = (writes, objects, applies, lists, background, definitions, access, services, refusals)
 
 
 def _talks(module: ModuleType) -> dict[str, Callable[[Talk], None]]:

@@ -76,10 +76,19 @@ class Cluster:
     # Reading -----------------------------------------------------------------------------------------------------
 
     def get(
-        self, ref: Ref, name: str, *, namespace: str = "", subresource: str = "", call: Call | None = None
+        self,
+        ref: Ref,
+        name: str,
+        *,
+        namespace: str = "",
+        subresource: str = "",
+        version: str = "",
+        call: Call | None = None,
     ) -> Doc:
+        """`version`: the answer shall be no older."""
         resource = self._resource(ref, subresource)
         self._authorize(call, "get", resource, namespace, name, subresource)
+        self._reader.check_version(version)
         stored = self.core.find(resource, namespace, name)
         if subresource == "scale":
             return self._scale.read(resource, stored.doc)

@@ -175,9 +175,7 @@ class NamespaceController:
                             Call(manager="namespace-controller"),
                         )
                 if after := self._core.store.get(kind, key):
-                    qualified = (
-                        f"{resource.resource}.{resource.group}" if resource.group else resource.resource
-                    )
+                    qualified = f"{resource.resource}.{resource.group}"
                     left[qualified] = left.get(qualified, 0) + 1
                     for finalizer in after.doc["metadata"].get("finalizers") or ():
                         held[finalizer] = held.get(finalizer, 0) + 1

@@ -307,6 +307,7 @@ class ApiServer:
                     target.name,
                     namespace=target.namespace,
                     subresource=target.subresource,
+                    version=request.query.text("resourceVersion"),
                     call=call,
                 )
                 return _Answer(_one(presenter, doc, target))

@@ -126,6 +126,11 @@ class Reader:
         feed.attach(self._store.listen(wanted.resource.storage, feed.take))
         return feed
 
+    def check_version(self, version: str) -> None:
+        """Of a single object that shall be no older. Raises 500 for what cannot be read, 504 for what is not yet."""
+        if version and (asked := self._parse_version(version)) > self._store.version:
+            raise status.too_large_version(asked, self._store.version)
+
     def _parse_version(self, text: str, prefix: str = "") -> int:
         """Raises 400; 500 without a `prefix`, as a server does where nobody turns the error into an answer."""
         if not text.isdigit():

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from tailrace.sandbox.kubernetes import services, status
 from tailrace.sandbox.kubernetes.admission import AdmissionRequest
 from tailrace.sandbox.kubernetes.core import Call, Core, key_of, random_suffix
-from tailrace.sandbox.kubernetes.documents import defaults, fieldmanager
+from tailrace.sandbox.kubernetes.documents import defaults, fieldmanager, typed
 from tailrace.sandbox.kubernetes.documents import schema as schemas
 from tailrace.sandbox.kubernetes.resources import Resource
 from tailrace.sandbox.kubernetes.rules import cel, validation
@@ -164,12 +164,15 @@ class Writer:
         group, _, version = str(doc.get("apiVersion") or "").rpartition("/")
         if (doc.get("apiVersion"), doc.get("kind")) != (resource.api_version, resource.kind):
             raise status.bad_request(f"invalid object type: {group}/{version}, Kind={doc.get('kind') or ''}")
-        unknown = schemas.prune(doc, self._core.schema(resource))[1] if resource.crd is None else []
-        if unknown:
-            metadata = doc.get("metadata") or {}
-            what = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {group}/{version}, Kind={resource.kind}"
-            why = f".{sorted(unknown)[0]}: field not declared in schema"
-            raise status.ApiError(500, "", f"failed to create typed patch object ({what}): {why}")
+        schema, metadata = self._core.schema(resource), doc.get("metadata")
+        place = metadata if isinstance(metadata, dict) else {}
+        kind = f"{group}/{version}, Kind={resource.kind}"
+        what = f"({place.get('namespace', '')}/{place.get('name', '')}; {kind})"
+        if wrong := typed.complain(doc, schema, closed=resource.crd is None):
+            raise status.ApiError(500, "", f"failed to create typed patch object {what}: {wrong}")
+        if wrong := validation.check_conversion(doc, schema):
+            why = f"unable to convert unstructured object to {kind}: {wrong}"
+            raise status.ApiError(500, "", f"failed to convert new object {what} to proper version: {why}")
         return self.read(resource, doc, call)
 
     def fill(self, resource: Resource, doc: Doc, *filled: Doc) -> Doc:

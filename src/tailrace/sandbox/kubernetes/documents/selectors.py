@@ -11,14 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tailrace.sandbox.kubernetes import status
+from tailrace.sandbox.kubernetes.documents.labelparser import Requirement, SelectorError, parse
 
 Doc = Mapping[str, Any]
 Predicate = Callable[[Doc], bool]
-
-_SET = re.compile(r"^\s*([^\s!=,()]+)\s+(in|notin)\s*\(([^()]*)\)\s*$")
-_EQUAL = re.compile(r"^\s*([^\s!=,()<>]+)\s*(==|=|!=)\s*([^\s!=,()]*)\s*$")
-_ORDER = re.compile(r"^\s*([^\s!=,()<>]+)\s*(>|<)\s*(-?\d+)\s*$")
-_EXISTS = re.compile(r"^\s*(!?)\s*([^\s!=,()]+)\s*$")
 
 _FIELDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "pods"): (
@@ -56,53 +52,39 @@ _FIELDS[("events.k8s.io", "events")] = _FIELDS[("", "events")] + tuple(
 )
 
 
-def _split(text: str) -> list[str]:
-    """At the commas outside of parentheses."""
-    parts, depth, start = [], 0, 0
-    for at, char in enumerate(text):
-        depth += (char == "(") - (char == ")")
-        if char == "," and depth == 0:
-            parts.append(text[start:at])
-            start = at + 1
-    return [*parts, text[start:]]
-
-
 def _labels_of(doc: Doc) -> Doc:
     return (doc.get("metadata") or {}).get("labels") or {}
 
 
-def _requirement(text: str) -> Callable[[Doc], bool]:
-    if match := _SET.match(text):
-        key, operator, values = match[1], match[2], {v.strip() for v in match[3].split(",")}
-        if operator == "in":
+def _requirement(wanted: Requirement) -> Callable[[Doc], bool]:
+    key, values = wanted.key, wanted.values
+    match wanted.operator:
+        case "in" | "=":
             return lambda labels: labels.get(key) in values
-        return lambda labels: labels.get(key) not in values
-    if match := _ORDER.match(text):
-        key, operator, bound = match[1], match[2], int(match[3])
+        case "notin" | "!=":
+            return lambda labels: labels.get(key) not in values
+        case "exists" | "!":
+            present = wanted.operator == "exists"
+            return lambda labels: (key in labels) is present
+    bound, above = int(min(values)), wanted.operator == ">"
 
-        def ordered(labels: Doc) -> bool:
-            value = str(labels.get(key, ""))
-            if not re.fullmatch(r"-?\d+", value):
-                return False
-            return int(value) > bound if operator == ">" else int(value) < bound
+    def ordered(labels: Doc) -> bool:
+        value = str(labels.get(key, ""))
+        if not re.fullmatch(r"[+-]?\d+", value):
+            return False
+        return int(value) > bound if above else int(value) < bound
 
-        return ordered
-    if match := _EQUAL.match(text):
-        key, operator, value = match[1], match[2], match[3]
-        if operator == "!=":
-            return lambda labels: labels.get(key) != value
-        return lambda labels: labels.get(key) == value
-    if match := _EXISTS.match(text):
-        key, wanted = match[2], not match[1]
-        return lambda labels: (key in labels) is wanted
-    raise status.bad_request(f"unable to parse requirement: found '{text.strip()}', expected: identifier")
+    return ordered
 
 
 def labels(text: str) -> Predicate | None:
     """A predicate on documents, or None when everything matches. Raises 400 when `text` is no selector."""
     if not text.strip():
         return None
-    checks = [_requirement(part) for part in _split(text)]
+    try:
+        checks = [_requirement(wanted) for wanted in parse(text)]
+    except SelectorError as error:
+        raise status.bad_request(str(error)) from None
     return lambda doc: all(check(found) for found in (_labels_of(doc),) for check in checks)
 
 
@@ -161,12 +143,17 @@ def fields(text: str, group: str, resource: str, extra: Iterable[str] = ()) -> P
         return None
     known = {"metadata.name", "metadata.namespace", *_FIELDS.get((group, resource), ()), *extra}
     checks: list[tuple[str, bool, str]] = []
-    for part in text.split(","):
-        if not part.strip():
+    for part in re.split(r"(?<!\\),", text):
+        if not part:
             continue
-        match = re.match(r"^\s*([^!=]+?)\s*(==|=|!=)(.*)$", part)
+        match = re.match(r"([^!=]*)(==|=|!=)(.*)$", part)
         if match is None:
             raise status.bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
+        if loose := re.search(r"(?<!\\)=", match[3]):
+            why = f"unescaped character in value: {ord(loose[0])}"
+            raise status.bad_request(f"invalid field selector: {why}")
+        if not match[1] and not match[3]:
+            continue
         if match[1] not in known:
             raise status.bad_request(_unknown_field(group, resource, match[1]))
         checks.append((match[1], match[2] != "!=", match[3].replace("\\,", ",").replace("\\=", "=")))

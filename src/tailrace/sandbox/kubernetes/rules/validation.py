@@ -242,6 +242,16 @@ def check_types(doc: Doc, schema: Schema, kind: str, api_version: str) -> str | 
     return first and f'{kind} in version "{version}" cannot be handled as a {kind}: {first}'
 
 
+def check_conversion(doc: Doc, schema: Schema) -> str:
+    """What the conversion of an applied document complains of: the same things, told without their places."""
+    first = next(_walk(doc, schema, "", (), ""), "")
+    if first.startswith("illegal base64"):
+        return f"error decoding from json: {first}"
+    if found := re.match(r"json: cannot unmarshal number [\d.]+ into .* of type (\w+)$", first):
+        return f"cannot convert float64 to {found[1]}"
+    return re.sub(r" into Go struct field \S+ of", " into Go value of", first)
+
+
 def decode_errors(doc: Doc, schema: Schema) -> list[str]:
     """Each place where the JSON type is not the field's, in Go's words. Of a custom resource only its metadata."""
     return list(_walk(doc, schema, schema.name.rpartition(".")[2], (), ""))
