@@ -333,6 +333,7 @@ class Cluster:
         if subresource == "status":
             applied.pop("spec", None)
         stored = self.core.store.get(resource.storage, key_of(resource, namespace, name))
+        stored = self.core.read(resource, stored) if stored else None
         if stored is None and subresource:
             raise status.not_found(resource.group, resource.resource, name)
         if stored is None and (uid := metadata.get("uid")):

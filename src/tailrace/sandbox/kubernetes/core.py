@@ -89,7 +89,19 @@ class Core:
         found = self.store.get(resource.storage, key_of(resource, namespace, name))
         if found is None:
             raise status.not_found(resource.group, resource.resource, name)
-        return found
+        return self.read(resource, found)
+
+    def read(self, resource: Resource, stored: Stored) -> Stored:
+        """What is stored as its definition sees it now: of an older schema's object the fields may differ."""
+        if resource.crd is None:
+            return stored
+        schema = self.schema(resource)
+        if stored.schema is not schema:
+            doc = schemas.default(schemas.prune(stored.doc, schema)[0], schema)
+            if doc is not stored.doc:
+                stored = Stored(doc, stored.version)
+            stored.schema = schema
+        return stored
 
     def namespace(self, name: str) -> Doc | None:
         found = self.store.get(("", "namespaces"), ("", name))

@@ -25,11 +25,12 @@ _encoder = msgspec.json.Encoder()
 class Stored:
     """One version of one object; never changed after it was made."""
 
-    __slots__ = ("_bytes", "doc", "version")
+    __slots__ = ("_bytes", "doc", "schema", "version")
 
     def __init__(self, doc: Doc, version: int) -> None:
         self.doc = doc
         self.version = version
+        self.schema: object = None  # which last found nothing to change in it
         self._bytes: bytes | None = None
 
     @property

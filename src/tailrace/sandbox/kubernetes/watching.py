@@ -11,6 +11,7 @@ import binascii
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -62,6 +63,7 @@ class Page:
 class Reader:
     def __init__(self, core: Core) -> None:
         self._store = core.store
+        self._read = core.read
 
     def page(
         self, wanted: Selection, *, limit: int = 0, token: str = "", version: str = "", match: str = ""
@@ -80,13 +82,12 @@ class Reader:
                 raise status.too_large_version(asked, self._store.version)
             if match == "Exact" or (limit and not match):
                 at = self._check_age(asked)
-        kept = [
-            (key, stored)
+        found = (
+            (key, self._read(wanted.resource, stored))
             for key, stored in sorted(self._store.at(wanted.resource.storage, at).items())
-            if (after is None or key > after)
-            and wanted.covers(key)
-            and (predicate is None or predicate(stored.doc))
-        ]
+            if (after is None or key > after) and wanted.covers(key)
+        )
+        kept = [(key, stored) for key, stored in found if predicate is None or predicate(stored.doc)]
         if limit <= 0 or len(kept) <= limit:
             return Page(items=[stored for _, stored in kept], version=at)
         return Page(
@@ -109,12 +110,11 @@ class Reader:
         asked = self._parse_version(version) if version else 0
         if asked > self._store.version:
             raise status.too_large_version(asked, self._store.version)
-        feed = Watch(wanted, predicate, self._store)
+        feed = Watch(wanted, predicate, self._store, partial(self._read, wanted.resource))
         if initial or not asked:
             existing = sorted(self._store.all(wanted.resource.storage).items())
-            feed.begin(
-                [s for key, s in existing if wanted.covers(key) and (predicate is None or predicate(s.doc))]
-            )
+            found = [self._read(wanted.resource, stored) for key, stored in existing if wanted.covers(key)]
+            feed.begin([stored for stored in found if predicate is None or predicate(stored.doc)])
             if initial and bookmarks:
                 feed.bookmark(initial_end=True)
         elif asked < self._store.compacted:
@@ -177,9 +177,16 @@ class Event:
 class Watch:
     """One stream: an async iterator of lists of events, each what came since the last. Close it when done."""
 
-    def __init__(self, wanted: Selection, predicate: Predicate | None, store: Store) -> None:
+    def __init__(
+        self,
+        wanted: Selection,
+        predicate: Predicate | None,
+        store: Store,
+        read: Callable[[Stored], Stored],
+    ) -> None:
         self._wanted = wanted
         self._predicate = predicate
+        self._read = read
         self._events: deque[Event] = deque()
         self._wake = asyncio.Event()
         self._ended = False
@@ -201,11 +208,11 @@ class Watch:
     def _judge(self, change: Change) -> Event | None:
         """An object that begins or ceases to match appears or disappears."""
         if self._predicate is None:
-            return Event(change.type, change.new)
+            return Event(change.type, self._read(change.new))
         before = change.old is not None and self._predicate(change.old.doc)
         now = change.type != "DELETED" and self._predicate(change.new.doc)
         if now:
-            return Event("MODIFIED" if before else "ADDED", change.new)
+            return Event("MODIFIED" if before else "ADDED", self._read(change.new))
         if not before or change.old is None:
             return None
         if change.type == "DELETED":

@@ -285,3 +285,23 @@ def a_definition_goes_with_its_objects(talk: Talk) -> None:
     talk.wait_gone(name)
     talk.wait_gone(path)
     talk.get(path)
+
+
+def a_new_schema_is_read_into_what_is_stored(talk: Talk) -> None:
+    """Its defaults appear, and what it does not know goes, before anybody writes the object again."""
+    old: Doc = {"type": "object", "properties": {"gone": {"type": "string"}, "kept": {"type": "string"}}}
+    path = _define(talk, version("v1", {"spec": old}))
+    made = talk.post(path, _widget(talk, "a", spec={"gone": "x", "kept": "y"}))
+    new: Doc = {
+        "type": "object",
+        "properties": {"kept": {"type": "string"}, "born": {"type": "integer", "default": 3}},
+    }
+    name = f"{_CRDS}/widgets.{talk.word}.example.com"
+    versions = crd(talk.word, version("v1", {"spec": new}))["spec"]["versions"]
+    talk.patch(name, {"spec": {"versions": versions}}, quiet=True)
+    talk.wait(f"{path}/a", lambda found: "born" in found.body["spec"])
+    assert talk.get(f"{path}/a", show=("spec", "metadata.generation")).version == made.version
+    talk.get(path, show=("items.spec",))
+    talk.events(path, 1, show=("spec",))
+    talk.patch(f"{path}/a", {"metadata": {"labels": {"a": "b"}}}, show=("spec", "metadata.generation"))
+    talk.apply(f"{path}/a", _widget(talk, "a", spec={"kept": "z"}), force="true", show=("spec",))
