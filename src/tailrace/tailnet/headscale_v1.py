@@ -48,7 +48,8 @@ POLICY_CHECK = "/api/v1/policy/check"
 CORE = frozenset({Capability.SET_TAGS, Capability.RENAME, Capability.ROUTES})
 
 _FOR_GOOD = re.compile(
-    r"not a valid|invalid|must (?:be|start|have)|malformed|too long|cannot parse|parsing", re.IGNORECASE
+    r"not a valid|invalid|must (?:be|start|have)|malformed|cannot (?:start|contain)|too long|cannot parse|parsing",
+    re.IGNORECASE,
 )
 
 
