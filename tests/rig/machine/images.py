@@ -8,30 +8,30 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from tailrace import settings
 from tests.rig import binaries
 from tests.rig.machine import programs
 
-PROXY = "docker.io/tailscale/tailscale:v1.102.5"
+PROXY = f"docker.io/{settings.load({}).proxy_image}"  # as a pod's short name is read
 PAUSE = "rig.local/pause:1"
 BACKEND = "rig.local/backend:1"
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def pack_all(folder: Path) -> list[Path]:
     """The images of the node and of the tests, as tar files in `folder`."""
     found = binaries.find(("containerboot", "tailscaled", "tailscale"))
     busybox, dnsmasq = programs.find_packaged("busybox"), programs.find_packaged("dnsmasq")
-    box = {"bin/busybox": busybox}
-    proxy = (
-        box
-        | {f"usr/local/bin/{name}": path for name, path in found.items()}
-        | find_libraries(*found.values())
-    )
+    box = {"bin/busybox": busybox} | find_libraries(busybox)
+    proxy = box | find_libraries(*found.values())
+    proxy |= {f"usr/local/bin/{name}": path for name, path in found.items()}
     server = box | {"usr/sbin/dnsmasq": dnsmasq} | find_libraries(dnsmasq)
     return [
         pack(folder / "pause.tar", PAUSE, box, command=["/bin/sleep", "infinity"]),
@@ -70,7 +70,7 @@ def pack(
     layer = pack_layer(files)
     search = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     config = {
-        "architecture": "amd64",
+        "architecture": _ARCHITECTURES[os.uname().machine],
         "os": "linux",
         "config": {
             "Entrypoint": command,

@@ -9,26 +9,15 @@ import os
 import shutil
 from pathlib import Path
 
-from tests.rig import binaries
+from tests.rig import apiserver, binaries, tailnet
 from tests.rig.machine import cgroups, space
 
-BUILT = (
-    *(
-        "etcd",
-        "kube-apiserver",
-        "kube-controller-manager",
-        "kube-scheduler",
-        "kubelet",
-        "kube-proxy",
-        "kubectl",
-    ),
-    *("headscale", "containerboot", "tailscaled", "tailscale"),
-)
+NODE = ("kube-scheduler", "kubelet", "kube-proxy")
+BUILT = (*apiserver.BINARIES, *NODE, *tailnet.BINARIES, "containerboot")
 PACKAGED = ("containerd", "containerd-shim-runc-v2", "ctr", "runc", "nft", "dnsmasq", "busybox", "bridge")
-NEEDED = (*space.PROGRAMS, "curl", "openssl", "ldd", "getent")
+NEEDED = (*space.PROGRAMS, "curl", "openssl", "ldd", "sha256sum")
 DEBIAN = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tailrace" / "rig" / "debian"
-CNI = Path("usr/lib/cni")
-_FOLDERS = ("usr/sbin", "usr/bin", "sbin", "bin", CNI)
+_FOLDERS = ("usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/cni")
 
 
 def build_path() -> str:
@@ -44,20 +33,23 @@ def build_library_path() -> str:
 
 def find_packaged(name: str) -> str:
     """Where a program of the packages is, or the machine's own."""
-    found = shutil.which(name, path=f"{build_path()}{os.pathsep}/usr/lib/cni{os.pathsep}/opt/cni/bin")
+    found = shutil.which(name, path=_build_search())
     assert found is not None, name
     return found
 
 
 def find_missing() -> list[str]:
     """Everything that a node lacks here, in words; empty: it can run."""
-    path = f"{build_path()}{os.pathsep}/usr/lib/cni{os.pathsep}/opt/cni/bin"
-    off = os.environ.get("TAILRACE_RIG") == "off"
-    lacks = [
-        *binaries.find_missing(BUILT),
-        *(name for name in PACKAGED if off or not shutil.which(name, path=path)),
-    ]
+    if os.environ.get("TAILRACE_RIG") == "off":
+        return ["its servers (TAILRACE_RIG=off)"]
+    lacks = binaries.find_missing(BUILT)
+    lacks += [name for name in PACKAGED if not shutil.which(name, path=_build_search())]
     lacks += [name for name in NEEDED if not shutil.which(name)]
     lacks += [] if Path("/dev/net/tun").exists() else ["/dev/net/tun"]
     lacks += ["root"] if os.geteuid() else []
     return [*lacks, *cgroups.find_missing()]
+
+
+def _build_search() -> str:
+    """Where packages are looked for: CNI's plugins lie beside every `PATH`."""
+    return os.pathsep.join([build_path(), "/usr/lib/cni", "/opt/cni/bin"])
