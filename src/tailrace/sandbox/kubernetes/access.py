@@ -65,6 +65,9 @@ class Access:
                 raise status.ApiError(403, "Forbidden", f"forbidden: {why}", {})
             raise status.forbidden(attributes.group, attributes.resource, attributes.name, why)
 
+    def may(self, user: User, attributes: Attributes) -> bool:
+        return self._authorizer.allows(user, attributes)
+
     def check_grant(self, user: User, resource: Resource, namespace: str, new: Doc, old: Doc | None) -> None:
         """Nobody grants what they do not hold: raises 403 for a role or a binding that would."""
         if user.all_powerful or resource.group != rbac.GROUP:

@@ -17,7 +17,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from tailrace.sandbox.faults import Faults
-from tailrace.sandbox.kubernetes import discovery, openapi, status
+from tailrace.sandbox.kubernetes import discovery, impersonation, openapi, status
 from tailrace.sandbox.kubernetes.admission import ANONYMOUS, User
 from tailrace.sandbox.kubernetes.answers import Presenter, encode
 from tailrace.sandbox.kubernetes.cluster import Cluster
@@ -51,6 +51,7 @@ _WATCH_SECONDS = (1800.0, 3600.0)
 ADMIN_PREFIX = "/sandbox/"
 _HEALTH = ("/healthz", "/livez", "/readyz")
 _PATH_VERBS = {"POST": "post", "PUT": "put", "PATCH": "patch", "DELETE": "delete", "HEAD": "head"}
+_INSIDE = ("attach", "exec", "portforward", "proxy")
 _SHOWN_WHEN_GONE = frozenset(
     ("", resource)
     for resource in (
@@ -175,14 +176,8 @@ class ApiServer:
             user = self.cluster.tokens.user_of(token.strip())
         if user is None:
             raise status.unauthorized()
-        if name := request.header(b"impersonate-user"):
-            asked = Attributes(verb="impersonate", resource="users", name=name)
-            self.cluster.access.check(user, asked)
-            groups = tuple(v.decode() for k, v in request.all_headers if k == b"impersonate-group")
-            for group in groups:
-                self.cluster.access.check(user, Attributes(verb="impersonate", resource="groups", name=group))
-            own = groups or _own_groups(name)
-            user = User(name=name, groups=(*own, "system:authenticated"))
+        if wanted := impersonation.requested(request.all_headers):
+            return impersonation.impersonate(self.cluster.access, user, wanted, _asked_for(request))
         return user
 
     # What is no resource -----------------------------------------------------------------------------------------
@@ -289,6 +284,8 @@ class ApiServer:
             target.ref.resource + ("/" + target.subresource if target.subresource else ""),
         ] += 1
         await self.faults.linger(verb, target.ref.resource)
+        if resource.storage == ("", "pods") and target.subresource in _INSIDE:
+            raise self._refuse_inside(request, target, call)
         _check_verb(resource, target, verb)
         streams = not target.name and "watch" in resource.verbs
         form = wanted_form(request.header(b"accept"), streams=streams)
@@ -445,6 +442,15 @@ class ApiServer:
             )
         )
 
+    def _refuse_inside(self, request: _Request, target: Target, call: Call) -> ApiError:
+        """What would reach into a container: there is none. Raises 403, 404."""
+        self.cluster.access.check(call.user, _asked_for(request))
+        pod = self.cluster.get(target.ref, target.name, namespace=target.namespace)
+        if not pod["spec"].get("nodeName"):
+            return status.bad_request(f"pod {target.name} does not have a host assigned")
+        why = f"the sandbox only simulates what runs in pod {target.name}: there is nothing to {target.subresource}"
+        return status.bad_request(why)
+
     def _log(self, request: _Request, target: Target, call: Call) -> _Answer:
         pod = self.cluster.get(
             target.ref, target.name, namespace=target.namespace, subresource="log", call=call
@@ -563,12 +569,21 @@ def _kind_at(resource: Resource, target: Target) -> str:
     )
 
 
-def _own_groups(name: str) -> tuple[str, ...]:
-    """What a service account belongs to when somebody speaks as it."""
-    parts = name.split(":")
-    if parts[:2] == ["system", "serviceaccount"] and len(parts) == 4:
-        return ("system:serviceaccounts", f"system:serviceaccounts:{parts[2]}")
-    return ()
+def _asked_for(request: _Request) -> Attributes:
+    """The request as authorization sees it."""
+    target = parse_target(request.path)
+    if target is None:
+        return Attributes(verb=_PATH_VERBS.get(request.method, "get"), path=request.path)
+    watching = request.method == "GET" and request.query.flag("watch") and not target.name
+    own = target.name if target.ref.resource == "namespaces" and not target.ref.group else ""
+    return Attributes(
+        verb=_verb(request.method, target, watching),
+        group=target.ref.group,
+        resource=target.ref.resource,
+        subresource=target.subresource,
+        namespace=target.namespace or own,
+        name=target.name,
+    )
 
 
 def _failure(code: int, retry_after: float | None) -> ApiError:

@@ -248,8 +248,63 @@ def impersonation(talk: Talk) -> None:
         show=("status.userInfo.username", "status.userInfo.groups"),
     )
     talk.get("configmaps", headers=alice)
-    assert talk.get("configmaps", headers=alice, token=token, quiet=True).code == 403
+    for whom in (
+        alice,
+        alice | {"Impersonate-Group": "crew"},
+        alice | {"Impersonate-Uid": "5"},
+        alice | {"Impersonate-Extra-Team": "x"},
+        {"Impersonate-User": "system:serviceaccount:default:robot"},
+        {"Impersonate-User": "system:node:one"},
+        {"Impersonate-Group": "crew"},
+    ):
+        talk.get("configmaps", headers=whom, token=token)
+    talk.get("/version", headers=alice, token=token)
+    talk.delete("configmaps/a", headers=alice, token=token)
     talk.get("configmaps", headers={"Impersonate-User": f"system:serviceaccount:{talk.namespace}:robot"})
+
+
+def constrained_impersonation(talk: Talk) -> None:
+    """As whom, and for what, are two rights; a service account is one of its own kind."""
+    token, name = _account(talk), f"bound-{talk.word}"
+    word = talk.word
+    rules = [
+        {
+            "apiGroups": ["authentication.k8s.io"],
+            "resources": ["users"],
+            "verbs": ["impersonate:user-info"],
+            "resourceNames": [word],
+        },
+        {
+            "apiGroups": ["authentication.k8s.io"],
+            "resources": ["serviceaccounts"],
+            "verbs": ["impersonate:serviceaccount"],
+        },
+        {
+            "apiGroups": [""],
+            "resources": ["configmaps"],
+            "verbs": ["impersonate-on:user-info:get", "impersonate-on:serviceaccount:get"],
+        },
+    ]
+    talk.post(f"/apis/{_RBAC}/clusterroles", {"metadata": {"name": name}, "rules": rules}, quiet=True)
+    subject = {"kind": "ServiceAccount", "name": "robot", "namespace": talk.namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+    binding = {"metadata": {"name": name}, "subjects": [subject], "roleRef": role}
+    talk.post(f"/apis/{_RBAC}/clusterrolebindings", binding, quiet=True)
+    whoever = {"Impersonate-User": word}
+    end = 200
+    while (
+        "impersonate" in talk.get("configmaps/a", headers=whoever, token=token, quiet=True).body["message"]
+        and end
+    ):
+        end -= 1
+    talk.get("configmaps/a", headers=whoever, token=token)
+    talk.get("configmaps", headers=whoever, token=token)
+    talk.get("configmaps/a", headers=whoever | {"Impersonate-Group": "crew"}, token=token)
+    talk.get("configmaps/a", headers=whoever | {"Impersonate-Uid": "5"}, token=token)
+    talk.get("configmaps/a", headers=whoever | {"Impersonate-Extra-Example.com%2Fteam": "x"}, token=token)
+    talk.get("configmaps/a", headers={"Impersonate-User": "alice"}, token=token)
+    other = {"Impersonate-User": "system:serviceaccount:default:other"}
+    talk.get("configmaps/a", headers=other, token=token)
 
 
 def without_a_name(talk: Talk) -> None:

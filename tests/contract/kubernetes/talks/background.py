@@ -113,6 +113,7 @@ def a_namespace_waits_for_finalizers(talk: Talk) -> None:
     talk.post("configmaps", configmap("held", finalizers=[_HOLD]), quiet=True)
     talk.delete(path, quiet=True)
     talk.wait(path, lambda found: _says(found, "NamespaceFinalizersRemaining", "True"))
+    talk.wait(path, lambda found: "has 1 resource instances" in str(found.body))
     talk.get(
         path,
         show=(
@@ -120,6 +121,7 @@ def a_namespace_waits_for_finalizers(talk: Talk) -> None:
             "status.conditions.type",
             "status.conditions.status",
             "status.conditions.reason",
+            "status.conditions.message",
         ),
     )
     talk.post("configmaps", configmap("new"))

@@ -103,3 +103,12 @@ def versions_of_one(talk: Talk) -> None:
         talk.get("configmaps/nothing", resourceVersion=version)
     talk.get("configmaps/a", resourceVersion="0", show=("kind",))
     talk.get("configmaps/a", resourceVersion="999999999")
+
+
+def inside_a_pod(talk: Talk) -> None:
+    """Nobody gets into a pod that is nowhere."""
+    talk.post("pods", _pod(), quiet=True)
+    for door in ("exec", "attach", "portforward"):
+        talk.get(f"pods/a/{door}")
+        talk.post(f"pods/a/{door}", None)
+        talk.get(f"pods/nothing/{door}")
