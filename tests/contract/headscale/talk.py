@@ -42,7 +42,12 @@ _MADE_UP = (
     (re.compile(r"\b(?:100|127)\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.\d+\.\d+\b"), "IPV4"),
     (re.compile(r"\bfd7a:115c:a1e0:[0-9a-f:]+"), "IPV6"),
     (re.compile(r"\(line \d+:\d+\)"), "(line N)"),
-    (re.compile(r"\b(unexpected EOF|invalid character |invalid body: |parsing HuJSON: ).*"), "…"),
+    (
+        re.compile(
+            r"(?<!contains )\b(?:unexpected EOF|invalid character |invalid body: |parsing HuJSON: ).*"
+        ),
+        "…",
+    ),
 )
 
 

@@ -13,35 +13,25 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, override
 
 from starlette.responses import PlainTextResponse, Response
 
-from tailrace.sandbox.controlplane import policy, prefixes, web
-from tailrace.sandbox.controlplane.records import Access, ApiKey, AuthKey, Node, Refused, User, Why
+from tailrace.sandbox.controlplane import policy, prefixes, protojson, web
+from tailrace.sandbox.controlplane.headscale_shapes import (
+    TAGGED_DEVICES,
+    show_api_key,
+    show_key,
+    show_user,
+)
+from tailrace.sandbox.controlplane.records import Access, Node, Refused, Why
 from tailrace.sandbox.controlplane.web import Ask, Endpoint, Refusal, stamp
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
-_FLAGS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
-    ("0", "f", "F", "false", "FALSE", "False"), False
-)
 _EXITS = ("0.0.0.0/0", "::/0")
-_TAGGED_DEVICES = {
-    "id": "2147455555",
-    "name": "tagged-devices",
-    "createdAt": "0001-01-01T00:00:00Z",
-    "displayName": "Tagged Devices",
-    "email": "",
-    "providerId": "",
-    "provider": "",
-    "profilePicUrl": "",
-}
 _INVALID, _UNKNOWN, _NOT_FOUND, _UNIMPLEMENTED, _INTERNAL = 3, 2, 5, 12, 13
 _HTTP = {_INVALID: 400, _UNKNOWN: 500, _NOT_FOUND: 404, _UNIMPLEMENTED: 501, _INTERNAL: 500}
 _REQUEST_HEAD, _REQUEST_LENGTH = "hskey-authreq-", 38  # of what waits to be registered
-_LARGEST = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +172,13 @@ class HeadscaleV1(web.Dialect):
         return self._no(_SPECIAL.get((call, refused.why)) or _WORDS[refused.why], refused.subject)
 
     @override
+    def call(self, endpoint: Endpoint, ask: Ask) -> Response | Mapping[str, Any]:
+        try:
+            return endpoint.handler(ask)
+        except protojson.Unreadable as wrong:
+            raise self._no(Words(_INVALID, 422, "{0}"), str(wrong)) from wrong
+
+    @override
     def check_body(self, endpoint: Endpoint, ask: Ask) -> None:
         """0.29 drops what it does not know; 0.30 refuses it."""
         try:
@@ -189,8 +186,7 @@ class HeadscaleV1(web.Dialect):
         except ValueError as wrong:
             raise self._no(Words(_INVALID, 400, "invalid body: {0}"), str(wrong)) from wrong
         if not isinstance(document, dict):
-            said = f"proto: syntax error (line 1:1): unexpected token {_token(document)}"
-            raise self._no(Words(_INVALID, 400, "{0}"), said)
+            raise self._no(Words(_INVALID, 400, "{0}"), str(protojson.syntax_error(document)))
         unknown = (
             sorted(document.keys() - endpoint.fields) if self.modern and endpoint.method != "GET" else []
         )
@@ -221,7 +217,7 @@ class HeadscaleV1(web.Dialect):
     def list_users(self, ask: Ask) -> Mapping[str, Any]:
         """Of several filters the first counts: name, email, id."""
         name, email, number = (ask.query.get(field, "") for field in ("name", "email", "id"))
-        wanted = self._uint(number or "0", 'parsing field "id"')
+        wanted = protojson.read_uint(number or "0", 'parsing field "id"')
         found = [
             user
             for user in self.tailnet.users.values()
@@ -273,7 +269,7 @@ class HeadscaleV1(web.Dialect):
     def delete_key(self, ask: Ask) -> Mapping[str, Any]:
         """The id is in the query. An unknown one is a success on 0.29."""
         self._forgive(
-            self.tailnet.delete_key, str(self._uint(ask.query.get("id", "0"), 'parsing field "id"'))
+            self.tailnet.delete_key, str(protojson.read_uint(ask.query.get("id", "0"), 'parsing field "id"'))
         )
         return {}
 
@@ -385,9 +381,12 @@ class HeadscaleV1(web.Dialect):
         number = str(self._path_number(ask))
         if self.modern:
             never, asked = bool(ask.document.get("disableExpiry")), ask.document.get("expiry")
-            until = self._time(str(asked)) if asked else None
+            until = protojson.parse_time(str(asked)) if asked else None
         else:
-            never, until = self._query_flag(ask, "disable_expiry"), self._query_time(ask, "expiry")
+            never, until = (
+                protojson.read_flag(ask.query, "disable_expiry"),
+                protojson.read_time(ask.query, "expiry"),
+            )
         if never and until:
             raise self._no(Words(_INVALID, 400, "cannot set both disable_expiry and expiry"))
         when = None if never else until or self.tailnet.now()
@@ -397,7 +396,7 @@ class HeadscaleV1(web.Dialect):
         """The list alone knows who is primary for which route, and the synthetic owner of tagged nodes."""
         exits = [route for route in node.advertised if route in node.approved and route in _EXITS]
         extra: dict[str, Any] = {"subnetRoutes": [*self.tailnet.serving(node), *exits]}
-        return self._shown(node) | extra | ({"user": _TAGGED_DEVICES} if node.tags else {})
+        return self._shown(node) | extra | ({"user": TAGGED_DEVICES} if node.tags else {})
 
     def _shown(self, node: Node) -> dict[str, Any]:
         key = self.tailnet.keys.get(node.key_number) if node.key_number is not None else None
@@ -469,148 +468,8 @@ class HeadscaleV1(web.Dialect):
 
     # Reading what was sent
 
-    def _body(self, ask: Ask) -> Body:
-        return Body(self, ask.document)
+    def _body(self, ask: Ask) -> protojson.Body:
+        return protojson.Body(ask.document)
 
     def _path_number(self, ask: Ask, name: str = "node_id") -> int:
-        return self._uint(ask.path["id"], f"type mismatch, parameter: {name}, error")
-
-    def _uint(self, text: str, where: str) -> int:
-        if text.isdecimal() and int(text) <= _LARGEST:
-            return int(text)
-        why = "value out of range" if text.isdecimal() else "invalid syntax"
-        said = f'{where}: strconv.ParseUint: parsing "{text}": {why}'
-        raise self._no(Words(_INVALID, 422, "{0}"), said)
-
-    def _query_flag(self, ask: Ask, name: str) -> bool:
-        text = ask.query.get(name) or ask.query.get(_camel(name)) or "false"
-        if text not in _FLAGS:
-            said = f'parsing field "{name}": strconv.ParseBool: parsing "{text}": invalid syntax'
-            raise self._no(Words(_INVALID, 422, "{0}"), said)
-        return _FLAGS[text]
-
-    def _query_time(self, ask: Ask, name: str) -> datetime | None:
-        text = ask.query.get(name)
-        if text and not _RFC3339.fullmatch(text):
-            layout = "2006-01-02T15:04:05.999999999Z07:00"
-            said = f'parsing field "{name}": parsing time "{text}" as "{layout}": cannot parse "{text}" as "2006"'
-            raise self._no(Words(_INVALID, 422, "{0}"), said)
-        return self._time(text) if text else None
-
-    def _time(self, text: str) -> datetime:
-        try:
-            if not _RFC3339.fullmatch(text):
-                raise ValueError(text)
-            return datetime.fromisoformat(text).astimezone(UTC)
-        except ValueError as wrong:
-            said = f'proto: (line 1:1): invalid google.protobuf.Timestamp value "{text}"'
-            raise self._no(Words(_INVALID, 422, "{0}"), said) from wrong
-
-
-class Body:
-    """A JSON body as protojson takes it: fields by either of their names, ids as text or number, a field absent or null
-    is its zero value."""
-
-    def __init__(self, dialect: HeadscaleV1, document: Mapping[str, Any]) -> None:
-        self._dialect = dialect
-        self._document = document
-
-    def _get(self, name: str) -> Any:
-        snake = re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", name)
-        return next(
-            (self._document[key] for key in (name, snake) if self._document.get(key) is not None), None
-        )
-
-    def _refuse(self, said: str) -> Refusal:
-        return self._dialect._no(Words(_INVALID, 422, "{0}"), said)
-
-    def _value(self, kind: str, name: str, value: Any) -> Refusal:
-        return self._refuse(f"proto: (line 1:1): invalid value for {kind} field {name}: {_token(value)}")
-
-    def _syntax(self, value: Any) -> Refusal:
-        return self._refuse(f"proto: syntax error (line 1:1): unexpected token {_token(value)}")
-
-    def text(self, name: str) -> str:
-        value = self._get(name)
-        if value is not None and not isinstance(value, str):
-            raise self._value("string", name, value)
-        return value or ""
-
-    def flag(self, name: str) -> bool:
-        value = self._get(name)
-        if value is not None and not isinstance(value, bool):
-            raise self._value("bool", name, value)
-        return bool(value)
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        values = self._get(name)
-        if values is None:
-            return ()
-        if not isinstance(values, list):
-            raise self._syntax(values)
-        for value in values:
-            if not isinstance(value, str):
-                raise self._value("string", name, value)
-        return tuple(values)
-
-    def number(self, name: str) -> int:
-        value = self._get(name)
-        if value is None:
-            return 0
-        if str(value).isdecimal() and int(value) <= _LARGEST:
-            return int(value)
-        raise self._value("uint64", name, value)
-
-    def time(self, name: str) -> datetime | None:
-        """None is the zero time: whatever it is for has expired already."""
-        value = self._get(name)
-        if value is not None and not isinstance(value, str):
-            raise self._syntax(value)
-        return self._dialect._time(value) if value else None
-
-
-def _token(value: Any) -> str:
-    """Of a value as much as a parser has read when it gives up."""
-    return "{" if isinstance(value, dict) else "[" if isinstance(value, list) else json.dumps(value)
-
-
-def _camel(name: str) -> str:
-    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
-
-
-def show_user(user: User) -> dict[str, Any]:
-    return {
-        "id": str(user.number),
-        "name": user.name,
-        "createdAt": stamp(user.created),
-        "displayName": user.display_name,
-        "email": user.email,
-        "providerId": "",
-        "provider": "",
-        "profilePicUrl": user.picture,
-    }
-
-
-def show_key(key: AuthKey) -> dict[str, Any]:
-    """Masked; only the reply to its creation holds the secret."""
-    return {
-        "user": show_user(key.user) if key.user else None,
-        "id": str(key.number),
-        "key": f"hskey-auth-{key.prefix}-***",
-        "reusable": key.reusable,
-        "ephemeral": key.ephemeral,
-        "used": key.used,
-        "expiration": stamp(key.expires),
-        "createdAt": stamp(key.created),
-        "aclTags": list(key.tags),
-    }
-
-
-def show_api_key(key: ApiKey) -> dict[str, Any]:
-    return {
-        "id": str(key.number),
-        "prefix": f"hskey-api-{key.prefix}-***",
-        "expiration": stamp(key.expires),
-        "createdAt": stamp(key.created),
-        "lastSeen": None,
-    }
+        return protojson.read_uint(ask.path["id"], f"type mismatch, parameter: {name}, error")

@@ -101,6 +101,9 @@ class Dialect(abc.ABC):
     def check_body(self, endpoint: Endpoint, ask: Ask) -> None:
         """Raises Refusal for a body that the server would not read."""
 
+    def call(self, endpoint: Endpoint, ask: Ask) -> Response | Mapping[str, Any]:
+        return endpoint.handler(ask)
+
     def read_credential(self, headers: Mapping[str, str]) -> str | None:
         return credential_of(headers.get("authorization", ""))
 
@@ -139,7 +142,7 @@ class Dialect(abc.ABC):
         )
         self.check_body(endpoint, ask)
         try:
-            said = endpoint.handler(ask)
+            said = self.call(endpoint, ask)
         except Refused as refused:
             raise self.explain(refused, endpoint) from refused
         return said if isinstance(said, Response) else Compact(said)
