@@ -24,13 +24,17 @@ _NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """Who asks, and how a write is to be done. `warnings` collects what goes out as `Warning:` headers."""
+    """Who asks, and how a write is to be done. `warnings` collects what goes out as `Warning:` headers.
+
+    `duplicates`: what the body says twice, in the words of `documents.duplicates`.
+    """
 
     user: User = ADMIN
     manager: str = "unknown"
     dry_run: bool = False
     field_validation: Literal["Strict", "Warn", "Ignore"] = "Warn"
     force: bool = False
+    duplicates: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 

@@ -28,7 +28,7 @@ PATCHES: Mapping[str, PatchKind] = {
     "application/strategic-merge-patch+json": "strategic",
     "application/apply-patch+yaml": "apply",
 }
-_JSON, _YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
+_JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 _UNREADABLE = (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError, RecursionError)
 _MANAGER_LIMIT = 128
 Form = Literal["full", "table", "metadata", "metadata list"]
@@ -190,12 +190,12 @@ def check_patch_options(kind: PatchKind, query: Query) -> None:
 def read_document(raw: bytes, content_type: str, kind: str) -> Doc:
     """A body that has to be an object of `kind`. Raises 400 for what cannot be read, 415 for a form unknown."""
     media = content_type.partition(";")[0].strip() or _JSON
-    if media not in (_JSON, _YAML):
-        raise status.unsupported_media_type((_JSON, _YAML, PROTOBUF))
+    if media not in (_JSON, YAML):
+        raise status.unsupported_media_type((_JSON, YAML, PROTOBUF))
     try:
-        doc = yaml.safe_load(raw) if media == _YAML else msgspec.json.decode(raw)
+        doc = yaml.safe_load(raw) if media == YAML else msgspec.json.decode(raw)
     except _UNREADABLE as error:
-        if media == _YAML:
+        if media == YAML:
             why = f"yaml: {_in_go(error)}"
         else:
             why = f"couldn't get version/kind; json parse error: {_in_go(error)}"
@@ -281,7 +281,7 @@ def wanted_form(accept: str, *, streams: bool) -> Form:
                 return "metadata"
             case "PartialObjectMetadataList" if named.get("v") == "v1":
                 return "metadata list"
-    served = (_JSON, _YAML, PROTOBUF)
+    served = (_JSON, YAML, PROTOBUF)
     raise status.not_acceptable(
         (*served, f"{_JSON};stream=watch", f"{PROTOBUF};stream=watch") if streams else served
     )

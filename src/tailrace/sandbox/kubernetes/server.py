@@ -20,12 +20,13 @@ from tailrace.sandbox.faults import Faults
 from tailrace.sandbox.kubernetes import discovery, impersonation, openapi, status
 from tailrace.sandbox.kubernetes.admission import ANONYMOUS, User
 from tailrace.sandbox.kubernetes.answers import Presenter, encode
-from tailrace.sandbox.kubernetes.cluster import Cluster
+from tailrace.sandbox.kubernetes.cluster import Cluster, PatchKind
 from tailrace.sandbox.kubernetes.core import Call
-from tailrace.sandbox.kubernetes.documents import protobuf
+from tailrace.sandbox.kubernetes.documents import duplicates, protobuf
 from tailrace.sandbox.kubernetes.rbac import Attributes
 from tailrace.sandbox.kubernetes.requests import (
     PROTOBUF,
+    YAML,
     Query,
     Target,
     build_call,
@@ -88,10 +89,15 @@ class _Request:
     def content_type(self) -> str:
         return self.header(b"content-type")
 
-    def document(self, kind: str) -> Doc:
+    def document(self, kind: str, call: Call | None = None) -> Doc:
+        """The body. Of `call`, which writes it, the duplicates are noted."""
         if self.content_type.startswith(PROTOBUF):
             return protobuf.decode(self.body)
-        return read_document(self.body, self.content_type, kind)
+        doc = read_document(self.body, self.content_type, kind)
+        if call is not None and call.field_validation != "Ignore" and self.body.strip():
+            yaml = self.content_type.startswith(YAML)
+            call.duplicates.extend((duplicates.in_yaml if yaml else duplicates.in_json)(self.body))
+        return doc
 
 
 class _Answer:
@@ -311,7 +317,7 @@ class ApiServer:
             case "create":
                 doc = self.cluster.create(
                     target.ref,
-                    request.document(_kind_at(resource, target)),
+                    request.document(_kind_at(resource, target), call),
                     namespace=target.namespace or ("default" if resource.namespaced else ""),
                     name=target.name,
                     subresource=target.subresource,
@@ -322,7 +328,7 @@ class ApiServer:
                 doc = self.cluster.update(
                     target.ref,
                     target.name,
-                    request.document(_kind_at(resource, target)),
+                    request.document(_kind_at(resource, target), call),
                     namespace=target.namespace,
                     subresource=target.subresource,
                     call=call,
@@ -398,6 +404,8 @@ class ApiServer:
         kind = patch_kind(request.content_type, resource)
         check_patch_options(kind, request.query)
         body = read_patch(request.body, kind)
+        if call.field_validation != "Ignore":
+            _note_duplicates(request.body, kind, call)
         doc, created = self.cluster.patch(
             target.ref,
             target.name,
@@ -560,6 +568,18 @@ def _check_verb(resource: Resource, target: Target, verb: str) -> None:
     allowed = discovery.subresource_verbs(target.subresource) if target.subresource else resource.verbs
     if verb not in allowed:
         raise status.method_not_allowed()
+
+
+def _note_duplicates(body: bytes, kind: PatchKind, call: Call) -> None:
+    """Of a patch. Raises 400 for an apply that has to be strict."""
+    if kind == "apply":
+        found = duplicates.in_yaml(body)
+        if found and call.field_validation == "Strict":
+            why = "\n  ".join(["yaml: unmarshal errors:", *found])
+            raise status.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {why}")
+        call.warnings.extend(found)
+    elif kind != "json":
+        call.duplicates.extend(duplicates.in_json(body))
 
 
 def _kind_at(resource: Resource, target: Target) -> str:

@@ -110,10 +110,10 @@ class Writer:
         clean, unknown = schemas.prune(fresh, schema)
         if resource.crd is not None:
             unknown = sorted(unknown)
-        if unknown and call.field_validation != "Ignore":
-            texts = [f'unknown field "{path}"' for path in unknown]
+        if (unknown or call.duplicates) and call.field_validation != "Ignore":
+            texts = [*call.duplicates, *(f'unknown field "{path}"' for path in unknown)]
             if call.field_validation == "Strict":
-                raise status.bad_request(f"{cannot}strict decoding error: {', '.join(texts)}")
+                raise status.bad_request(f"{cannot}strict decoding error: {_strictly(texts)}")
             call.warnings.extend(texts)
         if wrong := validation.check_types(clean, schema, resource.kind, resource.api_version):
             raise status.bad_request(wrong)
@@ -520,6 +520,13 @@ def _fold_strings(secret: Doc) -> Doc:
 
 def _counts_generations(resource: Resource) -> bool:
     return resource.crd is not None or (resource.group, resource.resource) in _WITH_GENERATION
+
+
+def _strictly(texts: list[str]) -> str:
+    """What a YAML text says twice is one error."""
+    lines = [text for text in texts if text.startswith("line ")]
+    one = ["\n  ".join(["yaml: unmarshal errors:", *lines])] if lines else []
+    return ", ".join([*one, *(text for text in texts if text not in lines)])
 
 
 def _share(doc: Doc, known: Doc) -> Doc:

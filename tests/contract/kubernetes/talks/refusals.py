@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.contract.kubernetes.talk import Doc, Talk
+from tests.contract.kubernetes.talk import YAML, Doc, Talk
 from tests.contract.kubernetes.talks.documents import configmap
 
 
@@ -112,3 +112,36 @@ def inside_a_pod(talk: Talk) -> None:
         talk.get(f"pods/a/{door}")
         talk.post(f"pods/a/{door}", None)
         talk.get(f"pods/nothing/{door}")
+
+
+def fields_said_twice(talk: Talk) -> None:
+    """The last counts; a strict server refuses, another warns."""
+    text = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","name":"a"},"data":{"k":"1","k":"2"},"foo":1}'
+    lines = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\n  name: b\ndata:\n  k: '1'\n  k: '2'\n"
+    ports = (
+        b'{"metadata":{"name":"s"},"spec":{"ports":[{"port":80,"port":81},{"name":"b","port":82,"bar":1}]}}'
+    )
+    merge, twice = b'{"data":{"k":"1","k":"3"}}', b'{"data":{"k":"1","k":"3"},"data":{"l":"1"}}'
+    for how in ("Strict", "Warn", "Ignore"):
+        talk.post("configmaps", text, fieldValidation=how, dryRun="All", show=("data",), note="JSON")
+        headers = {"Content-Type": YAML}
+        talk.post(
+            "configmaps",
+            lines,
+            fieldValidation=how,
+            dryRun="All",
+            headers=headers,
+            show=("data",),
+            note="YAML",
+        )
+    talk.post("services", ports, fieldValidation="Strict")
+    talk.post("configmaps", configmap("a", data={"k": "1"}), quiet=True)
+    talk.put("configmaps/a", text, fieldValidation="Strict")
+    for how in ("Strict", "Warn"):
+        talk.patch("configmaps/a", merge, fieldValidation=how, show=("data",), note="merge")
+        talk.patch("configmaps/a", merge, "strategic", fieldValidation=how, show=("data",), note="strategic")
+        talk.apply(
+            "configmaps/a", text.replace(b',"foo":1', b""), fieldValidation=how, force="true", show=("data",)
+        )
+    talk.apply("configmaps/a", lines.replace(b"name: b", b"name: a"), force="true", show=("data",))
+    talk.patch("configmaps/a", twice, show=("data",), note="twice")
