@@ -9,6 +9,7 @@ import pytest
 from tailrace.sandbox.kubernetes.documents import defaults
 from tailrace.sandbox.kubernetes.documents.schema import (
     Schema,
+    builtin_definitions,
     builtin_schema,
     crd_schema,
     default,
@@ -214,3 +215,9 @@ def test_defaults_of_other_kinds(group: str, name: str, doc: dict[str, Any], pat
     for step in path.split("."):
         found = found[int(step)] if isinstance(found, list) else found[step]
     assert found == value
+
+
+def test_every_rule_of_a_whole_kind_says_which_fields_it_reads() -> None:
+    """Else a write of other fields would not run it."""
+    kinds = {name for name, facts in builtin_definitions().items() if facts.get("kind")}
+    assert kinds & defaults._RULES.keys() == defaults._REACH.keys()
