@@ -189,7 +189,9 @@ class Pods:
             f"cp -r {account} /run/secrets/kubernetes.io/serviceaccount && exec {self._binaries['containerboot']}"
         )
         with (folder / "log").open("ab") as log:
-            command = [self._binaries["unshare"], "--mount", "--kill-child", "--fork", "sh", "-c", script]
+            # A pid namespace, too: tailscaled, which leads a group of its own, ends with containerboot.
+            apart = ["--mount", "--pid", "--mount-proc", "--kill-child", "--fork"]
+            command = [self._binaries["unshare"], *apart, "sh", "-c", script]
             return _spawn(command, base | moved, log)
 
     async def _token(self, account: str) -> str:
