@@ -25,6 +25,10 @@ test: setup ## run the tests that need no real server; skips are counted and pri
 test-all: setup ## run all tests, on real servers where `make rig` built them (TAILRACE_RIG=required: a skip fails)
 	@$(VENV)/bin/python -m pytest -q -n 2
 
+.PHONY: test-main
+test-main: setup ## run the main job on a real API server (make rig RIG="etcd kubernetes" is enough)
+	@$(VENV)/bin/python -m pytest -q -n 0 tests/rig/test_main_job.py
+
 .PHONY: lint
 lint: setup ## style, types, doors between the rooms, generated files
 	@set -e; bin=$(VENV)/bin; \
@@ -61,7 +65,7 @@ bench-rig: setup rig ## measure beside the official operator on a real API serve
 
 .PHONY: rig
 rig: setup ## build the real servers that tests/rig uses (needs Go; minutes at first, then immediate)
-	@$(VENV)/bin/python tools/rig.py
+	@$(VENV)/bin/python tools/rig.py $(RIG)
 
 .PHONY: rig-check
 rig-check: setup ## list the real servers that are there
