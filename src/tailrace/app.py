@@ -129,7 +129,8 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     allow = elector.check if elector is not None else allow_all
     acting = edges.cluster.guard(allow)
     health, recorder = healths.Health(), Recorder(acting)
-    listing = devices.DeviceList(edges.plane, slow=settings.device_refresh.total_seconds())
+    schedule = devices.Schedule(slow=settings.device_refresh.total_seconds())
+    listing = devices.DeviceList(edges.plane, schedule=schedule)
     stores = watched.Stores()
     executor = Executor(
         cluster=acting,

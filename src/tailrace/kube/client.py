@@ -111,9 +111,9 @@ class Kube:
     def beside(self) -> Self:
         """The same cluster and connections for what must not wait behind other requests: a lease that waits in the
         line of a slow server is lost. It is closed with this one, not by itself."""
-        return type(self)(
-            self._http, cluster_name=self.cluster_name, namespace=self.namespace, observer=self._observe
-        )
+        twin = copy.copy(self)
+        twin._slots = asyncio.Semaphore(CALLS_AT_ONCE)
+        return twin
 
     @property
     def url(self) -> str:

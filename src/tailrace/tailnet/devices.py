@@ -35,9 +35,6 @@ from tailrace.tailnet.port import (
 )
 from tailrace.wire import clock as clocks
 
-SLOW = 60.0
-"""Seconds between two listings while nothing is expected, unless the settings say otherwise."""
-
 type Changed = Callable[[frozenset[DeviceId]], None]
 
 
@@ -70,7 +67,7 @@ class Schedule:
     fast_growth: float = 1.5
     hurry: float = 0.3
     fast_cap: float = 5.0
-    slow: float = SLOW
+    slow: float = 60.0
     jitter: float = 0.1
     error_cap: float = 60.0
     patience: float = 120.0  # how long a wish keeps the list fast, if nobody takes it back
@@ -94,14 +91,13 @@ class DeviceList:
         self,
         plane: ControlPlane,
         *,
-        slow: float = SLOW,
         schedule: Schedule | None = None,
         clock: clocks.Clock | None = None,
         random: Callable[[], float] = chance.random,
     ) -> None:
         self.plane = TrackedPlane(plane, self)
         self._inner = plane
-        self._schedule = schedule or Schedule(slow=slow)
+        self._schedule = schedule or Schedule()
         self._clock = clock or clocks.SystemClock()
         self._random = random
         self._snapshot = Snapshot()

@@ -110,8 +110,8 @@ def decide_proxy(w: World) -> ops.Plan:
         stages=ops.stages(
             [decide_finalizer(w), *naming.decide_dead_devices(w)],
             [*decide_rbac(w, proxy), *decide_secret(w, proxy)],
-            # The binding comes after its Role: the API server reads what it would grant, and refuses it if nothing is
-            # there. That reading takes it up to a tenth of a second, longer than a pod needs to be thought of.
+            # The binding comes after its Role: the API server refuses one to a Role that is not there. It takes up to a
+            # tenth of a second; a pod that is faster finds no rights, exits, and is started again at once.
             [decide_binding(w, proxy), decide_statefulset(w, proxy), decide_touch(w)],
             [*decide_device(w)],
             [
