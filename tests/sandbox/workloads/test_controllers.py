@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tailrace.sandbox.kubernetes.core import Call
+from tailrace.sandbox.kubernetes.deletion import Removal
 from tailrace.sandbox.kubernetes.resources import Ref
-from tailrace.sandbox.kubernetes.writing import Removal
 from tailrace.sandbox.workloads import endpoints
 from tailrace.sandbox.world import World
 from tests.sandbox.workloads.living import (

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tailrace.sandbox.kubernetes.writing import Removal
+from tailrace.sandbox.kubernetes.deletion import Removal
 from tailrace.sandbox.workloads import backends, containerboot, podfiles
 from tailrace.sandbox.world import World
 from tests.sandbox.workloads.living import (

@@ -16,6 +16,7 @@ import msgspec
 from tailrace.sandbox.kubernetes import crds, rbac, status, subresources
 from tailrace.sandbox.kubernetes.access import Access
 from tailrace.sandbox.kubernetes.core import Call, Core, key_of, random_uid, wall_clock
+from tailrace.sandbox.kubernetes.deletion import Removal
 from tailrace.sandbox.kubernetes.documents import fieldmanager
 from tailrace.sandbox.kubernetes.documents import patch as patches
 from tailrace.sandbox.kubernetes.documents import schema as schemas
@@ -28,7 +29,7 @@ from tailrace.sandbox.kubernetes.storage import Doc, Store, Stored
 from tailrace.sandbox.kubernetes.subresources import Scale
 from tailrace.sandbox.kubernetes.tokens import Tokens
 from tailrace.sandbox.kubernetes.watching import Page, Reader, Selection, Watch
-from tailrace.sandbox.kubernetes.writing import Removal, Writer, check_name
+from tailrace.sandbox.kubernetes.writing import Writer, check_name
 
 PatchKind = Literal["json", "merge", "strategic", "apply"]
 _SYSTEM_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")

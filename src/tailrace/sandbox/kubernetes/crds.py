@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 
 from tailrace.sandbox.kubernetes.core import Call, Core
+from tailrace.sandbox.kubernetes.deletion import CLEANUP, Removal
 from tailrace.sandbox.kubernetes.resources import Resource
 from tailrace.sandbox.kubernetes.status import ApiError
 from tailrace.sandbox.kubernetes.storage import Change, Doc
-from tailrace.sandbox.kubernetes.writing import CLEANUP, DEFINITIONS, Removal, Writer
+from tailrace.sandbox.kubernetes.strategies import DEFINITIONS
+from tailrace.sandbox.kubernetes.writing import Writer
 
 STORAGE = DEFINITIONS
 _CALL = Call(manager="kube-apiserver")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 
 from tailrace.sandbox.kubernetes.core import Call, Core
+from tailrace.sandbox.kubernetes.deletion import FOREGROUND, ORPHAN, Removal
 from tailrace.sandbox.kubernetes.resources import Resource
 from tailrace.sandbox.kubernetes.status import ApiError
 from tailrace.sandbox.kubernetes.storage import Change, Doc, Key, Kind, Stored
-from tailrace.sandbox.kubernetes.writing import FOREGROUND, ORPHAN, Removal, Writer
+from tailrace.sandbox.kubernetes.writing import Writer
 
 _Place = tuple[Kind, Key]
 _NAMESPACES = ("", "namespaces")

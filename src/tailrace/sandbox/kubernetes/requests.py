@@ -17,10 +17,11 @@ from tailrace.sandbox.kubernetes import status
 from tailrace.sandbox.kubernetes.admission import User
 from tailrace.sandbox.kubernetes.cluster import PatchKind
 from tailrace.sandbox.kubernetes.core import Call
+from tailrace.sandbox.kubernetes.deletion import Removal
 from tailrace.sandbox.kubernetes.resources import Ref, Resource
 from tailrace.sandbox.kubernetes.rules import field_errors as fe
 from tailrace.sandbox.kubernetes.storage import Doc
-from tailrace.sandbox.kubernetes.writing import Removal, unregistered
+from tailrace.sandbox.kubernetes.writing import unregistered
 
 PATCHES: Mapping[str, PatchKind] = {
     "application/json-patch+json": "json",

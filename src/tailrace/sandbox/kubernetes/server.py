@@ -10,43 +10,40 @@ import contextlib
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
 from tailrace.sandbox.faults import Faults
-from tailrace.sandbox.kubernetes import discovery, impersonation, openapi, status
+from tailrace.sandbox.kubernetes import discovery, impersonation, status
 from tailrace.sandbox.kubernetes.admission import ANONYMOUS, User
 from tailrace.sandbox.kubernetes.answers import Presenter, encode
 from tailrace.sandbox.kubernetes.cluster import Cluster, PatchKind
 from tailrace.sandbox.kubernetes.core import Call
-from tailrace.sandbox.kubernetes.documents import duplicates, protobuf
+from tailrace.sandbox.kubernetes.descriptions import Descriptions, nothing_there
+from tailrace.sandbox.kubernetes.documents import duplicates
+from tailrace.sandbox.kubernetes.exchange import Answer, Request, build_failure, read_all, refuse, send_answer
 from tailrace.sandbox.kubernetes.rbac import Attributes
 from tailrace.sandbox.kubernetes.requests import (
-    PROTOBUF,
-    YAML,
-    Query,
     Target,
     build_call,
     check_list_options,
     check_patch_options,
     parse_target,
     patch_kind,
-    read_document,
     read_patch,
     read_removal,
     wanted_form,
 )
-from tailrace.sandbox.kubernetes.resources import Registry, Resource
+from tailrace.sandbox.kubernetes.resources import Resource
 from tailrace.sandbox.kubernetes.status import ApiError
 from tailrace.sandbox.kubernetes.storage import Doc
 from tailrace.sandbox.kubernetes.watching import Page, Selection, Watch
 
 log = structlog.get_logger(__name__)
 
-MAX_BODY = 3 * 1024 * 1024
 BOOKMARK_SECONDS = 60.0
 _WATCH_SECONDS = (1800.0, 3600.0)
 ADMIN_PREFIX = "/sandbox/"
@@ -71,45 +68,6 @@ LogReader = Callable[[str, str, str, int | None], str | None]
 """(namespace, pod, container, last lines or all) → text; None when that container does not run here."""
 
 
-class _Request:
-    """One request, with what was read from it once."""
-
-    def __init__(self, scope: Scope, body: bytes) -> None:
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.query = Query(scope["query_string"])
-        self.body = body
-        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
-        self.all_headers: list[tuple[bytes, bytes]] = scope["headers"]
-
-    def header(self, name: bytes) -> str:
-        return self.headers.get(name, b"").decode("latin-1")
-
-    @property
-    def content_type(self) -> str:
-        return self.header(b"content-type")
-
-    def document(self, kind: str, call: Call | None = None) -> Doc:
-        """The body. Of `call`, which writes it, the duplicates are noted."""
-        if self.content_type.startswith(PROTOBUF):
-            return protobuf.decode(self.body)
-        doc = read_document(self.body, self.content_type, kind)
-        if call is not None and call.field_validation != "Ignore" and self.body.strip():
-            yaml = self.content_type.startswith(YAML)
-            call.duplicates.extend((duplicates.in_yaml if yaml else duplicates.in_json)(self.body))
-        return doc
-
-
-class _Answer:
-    def __init__(self, body: bytes, code: int = 200, media: str = "application/json") -> None:
-        self.body = body
-        self.code = code
-        self.headers: list[tuple[bytes, bytes]] = [(b"content-type", media.encode())]
-
-    def add(self, name: str, value: str) -> None:
-        self.headers.append((name.encode(), value.encode("utf-8")))
-
-
 class ApiServer:
     """Serve it with `sandbox.serve.Listener`. `requests` counts what was asked, by user, verb and resource."""
 
@@ -128,7 +86,7 @@ class ApiServer:
             ("PUT", "faults"): self._set_faults,
         }
         self._watches: set[Watch] = set()
-        self._documents: dict[tuple[int, str], bytes] = {}
+        self._descriptions = Descriptions(cluster.registry)
 
     # Faults ------------------------------------------------------------------------------------------------------
 
@@ -153,8 +111,8 @@ class ApiServer:
         call = Call()
         try:
             if not scope["path"].startswith(ADMIN_PREFIX) and (verdict := self.faults.verdict()):
-                raise _failure(*verdict)
-            request = _Request(scope, await _read(receive))
+                raise build_failure(*verdict)
+            request = Request(scope, await read_all(receive))
             user = self._authenticate(request)
             call = build_call(user, request.query, request.header(b"user-agent"), request.method)
             target = parse_target(request.path)
@@ -167,15 +125,15 @@ class ApiServer:
                     return
                 answer = found
         except ApiError as error:
-            answer = _refuse(error)
+            answer = refuse(error)
         except Exception:  # a fault of the sandbox: its user gets a Status, its log what happened
             log.exception("request failed", method=scope["method"], path=scope["path"])
-            answer = _refuse(ApiError(500, "InternalError", "Internal error occurred: see the sandbox's log"))
+            answer = refuse(ApiError(500, "InternalError", "Internal error occurred: see the sandbox's log"))
         for warning in dict.fromkeys(call.warnings):
             answer.add("warning", '299 - "' + warning.replace("\\", "\\\\").replace('"', '\\"') + '"')
-        await _send(send, answer)
+        await send_answer(send, answer)
 
-    def _authenticate(self, request: _Request) -> User:
+    def _authenticate(self, request: Request) -> User:
         scheme, _, token = request.header(b"authorization").partition(" ")
         user: User | None = ANONYMOUS
         if scheme.lower() == "bearer":
@@ -188,28 +146,25 @@ class ApiServer:
 
     # What is no resource -----------------------------------------------------------------------------------------
 
-    def _answer_path(self, request: _Request, user: User) -> _Answer:
+    def _answer_path(self, request: Request, user: User) -> Answer:
         path = request.path.rstrip("/") or "/"
         if path.startswith(ADMIN_PREFIX):
             return self._administer(request, path, user)
         self.cluster.access.check(user, Attributes(verb=_PATH_VERBS.get(request.method, "get"), path=path))
         if path.startswith(_HEALTH):
-            return _Answer(b"ok", media="text/plain; charset=utf-8")
+            return Answer(b"ok", media="text/plain; charset=utf-8")
         if path in ("/api", "/apis") and discovery.wants_aggregated(request.header(b"accept")):
-            found = self._document(
-                f"{path} aggregated", lambda: discovery.aggregated(self.cluster.registry, path == "/api")
-            )
-            return _Answer(found, media=discovery.AGGREGATED)
+            return Answer(self._descriptions.aggregated(path), media=discovery.AGGREGATED)
         if path == "/openapi/v2" and request.header(b"accept").startswith("application/com.github"):
             raise ApiError(
                 406, "NotAcceptable", "only the following media types are accepted: application/json"
             )
-        found = self._document(path, lambda: self._describe(path))
+        found = self._descriptions.read(path)
         if request.method != "GET":
             raise status.method_not_allowed()
-        return _Answer(found)
+        return Answer(found)
 
-    def _administer(self, request: _Request, path: str, user: User) -> _Answer:
+    def _administer(self, request: Request, path: str, user: User) -> Answer:
         """The hand of whoever runs the sandbox; only an administrator has it."""
         act = self._find_admin(request.method, path.removeprefix(ADMIN_PREFIX).split("/"))
         self.cluster.access.check(user, Attributes(verb=request.method.lower(), path=path))
@@ -219,7 +174,7 @@ class ApiServer:
             act(request.document("") if request.body.strip() else {})
         except (ValueError, KeyError, TypeError) as wrong:
             raise status.bad_request(str(wrong)) from None
-        return _Answer(encode({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+        return Answer(encode({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
 
     def _find_admin(self, method: str, asked: list[str]) -> Callable[[Doc], None] | None:
         for (known, template), act in self.admin.items():
@@ -230,57 +185,9 @@ class ApiServer:
                     return partial(act, *(given for part, given in pairs if part == "*"))
         return None
 
-    def _describe(self, path: str) -> Doc:
-        registry = self.cluster.registry
-        match path.strip("/").split("/"):
-            case ["version"]:
-                return discovery.version()
-            case [""]:
-                return {
-                    "paths": [
-                        "/api",
-                        "/api/v1",
-                        "/apis",
-                        "/healthz",
-                        "/livez",
-                        "/openapi/v3",
-                        "/readyz",
-                        "/version",
-                    ]
-                }
-            case ["api"]:
-                return discovery.versions()
-            case ["apis"]:
-                return discovery.groups(registry)
-            case ["apis", group] if registry.versions(group):
-                return discovery.group(registry, group)
-            case ["api", version] if registry.in_version("", version):
-                return discovery.resources(registry, "", version)
-            case ["apis", group, version] if registry.in_version(group, version):
-                return discovery.resources(registry, group, version)
-            case ["openapi", "v2"]:
-                return openapi.v2(registry)
-            case ["openapi", "v3"]:
-                return openapi.index(registry)
-            case ["openapi", "v3", "api", version] if registry.in_version("", version):
-                return openapi.document(registry, "", version)
-            case ["openapi", "v3", "apis", group, version] if registry.in_version(group, version):
-                return openapi.document(registry, group, version)
-            case ["apis", group, _]:
-                raise _nothing_there(registry, group)
-        raise status.page_not_found()
-
-    def _document(self, key: str, build: Callable[[], Doc]) -> bytes:
-        """Descriptions of what is served, built once for each state of the registry."""
-        at = (self.cluster.registry.revision, key)
-        if at not in self._documents:
-            self._documents = {k: v for k, v in self._documents.items() if k[0] == at[0]}
-            self._documents[at] = encode(build())
-        return self._documents[at]
-
     # Resources ---------------------------------------------------------------------------------------------------
 
-    async def _answer_target(self, request: _Request, target: Target, call: Call) -> _Answer | _Stream:
+    async def _answer_target(self, request: Request, target: Target, call: Call) -> Answer | _Stream:
         resource = self._resource(target, request.method, call.user)
         watching = request.method == "GET" and request.query.flag("watch") and not target.name
         verb = _verb(request.method, target, watching)
@@ -301,7 +208,7 @@ class ApiServer:
             case "watch":
                 return self._watch(request, target, resource, presenter, call)
             case "list":
-                return _Answer(presenter.collection(self._list(request, target, resource, call)))
+                return Answer(presenter.collection(self._list(request, target, resource, call)))
             case "get" if target.subresource == "log":
                 return self._log(request, target, call)
             case "get":
@@ -313,7 +220,7 @@ class ApiServer:
                     version=request.query.text("resourceVersion"),
                     call=call,
                 )
-                return _Answer(_one(presenter, doc, target))
+                return Answer(_one(presenter, doc, target))
             case "create":
                 doc = self.cluster.create(
                     target.ref,
@@ -323,7 +230,7 @@ class ApiServer:
                     subresource=target.subresource,
                     call=call,
                 )
-                return _Answer(_one(presenter, doc, target, resource), 201)
+                return Answer(_one(presenter, doc, target, resource), 201)
             case "update":
                 doc = self.cluster.update(
                     target.ref,
@@ -333,7 +240,7 @@ class ApiServer:
                     subresource=target.subresource,
                     call=call,
                 )
-                return _Answer(_one(presenter, doc, target))
+                return Answer(_one(presenter, doc, target))
             case "patch":
                 return self._patch(request, target, resource, presenter, call)
             case "delete" | "deletecollection":
@@ -358,9 +265,9 @@ class ApiServer:
             name=target.name,
         )
         self.cluster.access.check(user, asked)
-        raise _nothing_there(registry, ref.group)
+        raise nothing_there(registry, ref.group)
 
-    def _selection(self, request: _Request, target: Target, resource: Resource) -> Selection:
+    def _selection(self, request: Request, target: Target, resource: Resource) -> Selection:
         query = request.query
         return Selection(
             resource=resource,
@@ -370,7 +277,7 @@ class ApiServer:
             name=target.name,
         )
 
-    def _list(self, request: _Request, target: Target, resource: Resource, call: Call) -> Page:
+    def _list(self, request: Request, target: Target, resource: Resource, call: Call) -> Page:
         query = request.query
         check_list_options(query, watching=False)
         return self.cluster.list(
@@ -383,7 +290,7 @@ class ApiServer:
         )
 
     def _watch(
-        self, request: _Request, target: Target, resource: Resource, presenter: Presenter, call: Call
+        self, request: Request, target: Target, resource: Resource, presenter: Presenter, call: Call
     ) -> _Stream:
         query = request.query
         check_list_options(query, watching=True)
@@ -399,8 +306,8 @@ class ApiServer:
         return _Stream(watch, presenter, bookmarks, seconds)
 
     def _patch(
-        self, request: _Request, target: Target, resource: Resource, presenter: Presenter, call: Call
-    ) -> _Answer:
+        self, request: Request, target: Target, resource: Resource, presenter: Presenter, call: Call
+    ) -> Answer:
         kind = patch_kind(request.content_type, resource)
         check_patch_options(kind, request.query)
         body = read_patch(request.body, kind)
@@ -415,30 +322,30 @@ class ApiServer:
             subresource=target.subresource,
             call=call,
         )
-        return _Answer(_one(presenter, doc, target), 201 if created else 200)
+        return Answer(_one(presenter, doc, target), 201 if created else 200)
 
     def _delete(
-        self, request: _Request, target: Target, resource: Resource, presenter: Presenter, call: Call
-    ) -> _Answer:
+        self, request: Request, target: Target, resource: Resource, presenter: Presenter, call: Call
+    ) -> Answer:
         options = request.document("DeleteOptions") if request.body.strip() else {}
         removal, trial = read_removal(options, request.query)
         call = dataclasses.replace(call, dry_run=call.dry_run or trial)
         if not target.name:
             wanted = self._selection(request, target, resource)
             items = self.cluster.delete_collection(wanted, removal=removal, call=call)
-            return _Answer(presenter.collection(Page(items=list(items), version=self.cluster.store.version)))
+            return Answer(presenter.collection(Page(items=list(items), version=self.cluster.store.version)))
         doc, gone = self.cluster.delete(
             target.ref, target.name, namespace=target.namespace, removal=removal, call=call
         )
         if not gone or resource.storage in _SHOWN_WHEN_GONE:
-            return _Answer(presenter.object(doc))
+            return Answer(presenter.object(doc))
         details = {
             "name": target.name,
             "group": resource.group,
             "kind": resource.resource,
             "uid": doc["metadata"]["uid"],
         }
-        return _Answer(
+        return Answer(
             encode(
                 {
                     "kind": "Status",
@@ -450,7 +357,7 @@ class ApiServer:
             )
         )
 
-    def _refuse_inside(self, request: _Request, target: Target, call: Call) -> ApiError:
+    def _refuse_inside(self, request: Request, target: Target, call: Call) -> ApiError:
         """What would reach into a container: there is none. Raises 403, 404."""
         self.cluster.access.check(call.user, _asked_for(request))
         pod = self.cluster.get(target.ref, target.name, namespace=target.namespace)
@@ -459,7 +366,7 @@ class ApiServer:
         why = f"the sandbox only simulates what runs in pod {target.name}: there is nothing to {target.subresource}"
         return status.bad_request(why)
 
-    def _log(self, request: _Request, target: Target, call: Call) -> _Answer:
+    def _log(self, request: Request, target: Target, call: Call) -> Answer:
         pod = self.cluster.get(
             target.ref, target.name, namespace=target.namespace, subresource="log", call=call
         )
@@ -472,7 +379,7 @@ class ApiServer:
         if text is None:
             why = f'container "{container}" in pod "{target.name}" is waiting to start'
             raise status.bad_request(why)
-        return _Answer(text.encode(), media="text/plain")
+        return Answer(text.encode(), media="text/plain")
 
     # Streams -----------------------------------------------------------------------------------------------------
 
@@ -553,12 +460,6 @@ def _verb(method: str, target: Target, watching: bool) -> str:
     raise status.method_not_allowed()
 
 
-def _nothing_there(registry: Registry, group: str) -> ApiError:
-    """Only groups that are built in answer as an API; what definitions add is a path like any other until it is there."""
-    built_in = any(resource.crd is None for resource in registry if resource.group == group)
-    return status.no_such_resource() if built_in else status.page_not_found()
-
-
 def _check_verb(resource: Resource, target: Target, verb: str) -> None:
     """Raises 404 for a subresource that is not there, 405 for what cannot be done with one that is."""
     if target.subresource and target.subresource not in resource.subresources:
@@ -589,7 +490,7 @@ def _kind_at(resource: Resource, target: Target) -> str:
     )
 
 
-def _asked_for(request: _Request) -> Attributes:
+def _asked_for(request: Request) -> Attributes:
     """The request as authorization sees it."""
     target = parse_target(request.path)
     if target is None:
@@ -606,57 +507,6 @@ def _asked_for(request: _Request) -> Attributes:
     )
 
 
-def _failure(code: int, retry_after: float | None) -> ApiError:
-    """An error as the real server or what stands before it would give."""
-    headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-    details = {} if retry_after is None else {"retryAfterSeconds": int(retry_after)}
-    reason, message = {
-        409: (
-            "Conflict",
-            "the object has been modified; please apply your changes to the latest version and try again",
-        ),
-        410: ("Expired", "too old resource version"),
-        429: ("TooManyRequests", "Too many requests, please try again later."),
-        500: ("InternalError", "Internal error occurred: etcdserver: request timed out"),
-        503: ("ServiceUnavailable", "the server is currently unable to handle the request"),
-        504: ("Timeout", "Timeout: request did not complete within the allowed duration"),
-    }.get(code, ("", "the sandbox was told to refuse this"))
-    return ApiError(code, reason, message, details, headers=headers)
-
-
-def _refuse(error: ApiError) -> _Answer:
-    if error.plain:
-        return _Answer(error.message.encode(), error.code, "text/plain; charset=utf-8")
-    answer = _Answer(encode(error.status()), error.code)
-    for name, value in error.headers.items():
-        answer.add(name.lower(), value)
-    return answer
-
-
-async def _read(receive: Receive) -> bytes:
-    """The whole body. Raises 413, 499 when the client went."""
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ApiError(499, "", "the client went away")
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > MAX_BODY:
-            text = f"Request entity too large: limit is {MAX_BODY}"
-            raise ApiError(413, "RequestEntityTooLarge", text)
-        chunks.append(chunk)
-        if not message.get("more_body"):
-            return b"".join(chunks)
-
-
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _send(send: Send, answer: _Answer) -> None:
-    headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
-    await send({"type": "http.response.start", "status": answer.code, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})

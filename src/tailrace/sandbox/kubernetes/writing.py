@@ -7,15 +7,15 @@ addresses, admission, validation, and a new version only when something differs.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tailrace.sandbox.kubernetes import services, status
+from tailrace.sandbox.kubernetes import deletion, services, status, strategies
 from tailrace.sandbox.kubernetes.admission import AdmissionRequest
 from tailrace.sandbox.kubernetes.core import Call, Core, key_of, random_suffix
+from tailrace.sandbox.kubernetes.deletion import Removal
 from tailrace.sandbox.kubernetes.documents import defaults, fieldmanager, typed
 from tailrace.sandbox.kubernetes.documents import schema as schemas
 from tailrace.sandbox.kubernetes.resources import Resource
@@ -23,71 +23,13 @@ from tailrace.sandbox.kubernetes.rules import cel, validation
 from tailrace.sandbox.kubernetes.services import Services
 from tailrace.sandbox.kubernetes.storage import Doc, Stored
 
-DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")
-CLEANUP = (
-    "customresourcecleanup.apiextensions.k8s.io"  # holds a deleted definition until its objects are gone
-)
-FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 _NAME_ATTEMPTS = 8
 
-_WITH_GENERATION = frozenset(
-    {
-        ("", "pods"),
-        ("", "replicationcontrollers"),
-        ("apps", "daemonsets"),
-        ("apps", "deployments"),
-        ("apps", "replicasets"),
-        ("apps", "statefulsets"),
-        ("batch", "cronjobs"),
-        ("batch", "jobs"),
-        ("discovery.k8s.io", "endpointslices"),
-        ("networking.k8s.io", "ingressclasses"),
-        ("networking.k8s.io", "ingresses"),
-        ("networking.k8s.io", "networkpolicies"),
-        ("policy", "poddisruptionbudgets"),
-        ("scheduling.k8s.io", "priorityclasses"),
-        ("apiextensions.k8s.io", "customresourcedefinitions"),
-    }
-)
-
-_FIRST_STATUS: dict[tuple[str, str], Doc] = {
-    ("", "namespaces"): {"phase": "Active"},
-    ("", "persistentvolumeclaims"): {"phase": "Pending"},
-    ("", "pods"): {"phase": "Pending", "qosClass": "BestEffort"},
-    ("", "services"): {"loadBalancer": {}},
-    ("apps", "replicasets"): {"replicas": 0},
-    ("apps", "statefulsets"): {"availableReplicas": 0, "replicas": 0},
-    ("apps", "daemonsets"): {
-        "currentNumberScheduled": 0,
-        "desiredNumberScheduled": 0,
-        "numberMisscheduled": 0,
-        "numberReady": 0,
-    },
-    ("networking.k8s.io", "ingresses"): {"loadBalancer": {}},
-}
-
-_GRACEFUL = frozenset({("", "pods")})  # marked with a deletion even when they go at once
-_ORPHANING = frozenset({("batch", "jobs")})  # their pods stay, unless asked otherwise
-_STATUS_WRITES = frozenset({"labels", "annotations", "finalizers", "ownerReferences"})
-_NOT_WITH_STATUS = {
-    ("apps", "deployments"): frozenset({"labels"}),
-    ("", "pods"): frozenset({"ownerReferences"}),
-}
 _PERMANENT = ("default", "kube-public", "kube-system")
 _AGGREGATED = ("apiextensions.k8s.io", "apiregistration.k8s.io")
 _CHECKS = 2  # the generic store and each kind's strategy both judge a change of metadata, and both report it
 
-_UPDATE_NEEDS_VERSION = frozenset({DEFINITIONS})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Removal:
-    """DeleteOptions. `propagation` None is the kind's own default."""
-
-    propagation: Literal["Background", "Foreground", "Orphan"] | None = None
-    grace: int | None = None
-    uid: str = ""
-    version: str = ""
+_UPDATE_NEEDS_VERSION = frozenset({strategies.DEFINITIONS})
 
 
 class Writer:
@@ -126,7 +68,7 @@ class Writer:
                 if key in clean or key not in fresh
             }
         if resource.storage == ("", "secrets") and "stringData" in clean:
-            clean = _fold_strings(clean)
+            clean = strategies.fold_strings(clean)
         metadata = clean.get("metadata") or {}
         if not known or None in metadata.values():
             metadata = {key: value for key, value in metadata.items() if value is not None}
@@ -192,8 +134,8 @@ class Writer:
         self._check_namespace(resource, namespace)
         doc = self.fill(resource, self._with_first_metadata(resource, namespace, doc))
         if "status" in resource.subresources:
-            doc = _without(doc, "status")
-            if first := _FIRST_STATUS.get((resource.group, resource.resource)):
+            doc = strategies.without(doc, "status")
+            if first := strategies.FIRST_STATUS.get((resource.group, resource.resource)):
                 doc = doc | {"status": schemas.copy_of(first)}
         if not applied:
             doc = self._own(resource, None, doc, call)
@@ -245,7 +187,7 @@ class Writer:
             metadata["namespace"] = namespace
         metadata["uid"] = self._core.new_uid()
         metadata["creationTimestamp"] = self._core.now()
-        if _counts_generations(resource):
+        if strategies.counts_generations(resource):
             metadata["generation"] = 1
         for key in ("labels", "annotations", "ownerReferences", "finalizers", "managedFields"):
             if given.get(key):
@@ -284,15 +226,19 @@ class Writer:
         before = self.in_version(resource, old.doc)
         written = doc
         disowned = applied and not doc["metadata"].get("managedFields")
-        doc = _carry_over(resource, before, doc, subresource)
+        doc = strategies.carry_over(resource, before, doc, subresource)
         if disowned:
-            doc = doc | {"metadata": _without(doc["metadata"], "managedFields")}
+            doc = doc | {"metadata": strategies.without(doc["metadata"], "managedFields")}
         doc = self.fill(resource, doc, before, *([written] if applied else ()))
         if not applied:
             doc = self._own(resource, before, doc, call, subresource)
         doc = self._prepare(resource, doc, before)
         bound = subresource == "binding"  # nothing that anybody wished for
-        if _counts_generations(resource) and not bound and _content(doc) != _content(before):
+        if (
+            strategies.counts_generations(resource)
+            and not bound
+            and strategies.content(doc) != strategies.content(before)
+        ):
             doc = doc | {"metadata": doc["metadata"] | {"generation": metadata.get("generation", 0) + 1}}
         self._admit("UPDATE", resource, namespace, name, doc, before, call, subresource)
         self._validate(resource, doc, before, subresource)
@@ -301,7 +247,7 @@ class Writer:
         if call.dry_run:
             return doc
         key = key_of(resource, namespace, name)
-        if is_gone(resource, doc):
+        if deletion.is_gone(resource, doc):
             return core.store.remove(resource.storage, key, doc).doc
         return core.store.put(resource.storage, key, doc).doc
 
@@ -358,45 +304,17 @@ class Writer:
         if resource.storage == ("", "namespaces") and name in _PERMANENT:
             raise status.forbidden("", "namespaces", name, "this namespace may not be deleted")
         self._admit("DELETE", resource, namespace, name, None, old.doc, call)
-        doc = self._marked(resource, old.doc, removal)
-        gone = is_gone(resource, doc)
+        doc = deletion.mark(resource, old.doc, removal, self._core.now())
+        gone = deletion.is_gone(resource, doc)
         if call.dry_run:
             return doc, gone
         key = key_of(resource, namespace, name)
         if gone:
             self._core.store.remove(resource.storage, key)
-            return doc if resource.storage in _GRACEFUL else old.doc, True
+            return doc if resource.storage in deletion.GRACEFUL else old.doc, True
         if doc != old.doc:
             doc = self._core.store.put(resource.storage, key, doc).doc
         return doc, False
-
-    def _marked(self, resource: Resource, old: Doc, removal: Removal) -> Doc:
-        """`old` with what a deletion writes into it."""
-        before = old["metadata"]
-        finalizers = [f for f in before.get("finalizers") or () if f not in (FOREGROUND, ORPHAN)]
-        kept = [f for f in before.get("finalizers") or () if f in (FOREGROUND, ORPHAN)]
-        if removal.propagation is not None:
-            kept = {"Foreground": [FOREGROUND], "Orphan": [ORPHAN]}.get(removal.propagation, [])
-        elif resource.storage in _ORPHANING and not kept:
-            kept = [ORPHAN]
-        grace = _grace(resource, old, removal)
-        if before.get("deletionTimestamp"):
-            grace = min(grace, before.get("deletionGracePeriodSeconds", 0))
-        if resource.storage == DEFINITIONS and not before.get("deletionTimestamp"):
-            finalizers.append(CLEANUP)
-        metadata = before | {"finalizers": finalizers + kept, "deletionGracePeriodSeconds": grace}
-        if resource.storage == ("", "namespaces"):
-            del metadata["deletionGracePeriodSeconds"]
-        if not metadata["finalizers"]:
-            del metadata["finalizers"]
-        if not before.get("deletionTimestamp"):
-            metadata["deletionTimestamp"] = self._core.now()
-            if _counts_generations(resource):
-                metadata["generation"] = before.get("generation", 0) + 1
-        doc = old | {"metadata": metadata}
-        if resource.storage == ("", "namespaces"):
-            doc["status"] = {**(old.get("status") or {}), "phase": "Terminating"}
-        return doc
 
     # What both ways share ----------------------------------------------------------------------------------------
 
@@ -423,7 +341,7 @@ class Writer:
         if resource.storage == ("", "namespaces") and old is None:
             return doc | {"spec": {"finalizers": ["kubernetes"]}}
         if resource.kind == "CustomResourceDefinition":
-            return _complete_crd(doc)
+            return strategies.complete_crd(doc)
         return doc
 
     def _admit(
@@ -501,27 +419,6 @@ def _uncompiled(crd: Doc) -> Iterable[_Uncompiled]:
     return [_Uncompiled(path, text) for openapi in schemas_of for path, text in cel.compile_errors(openapi)]
 
 
-def _complete_crd(crd: Doc) -> Doc:
-    """A definition with the names and the conversion that follow from what it says."""
-    spec = dict(crd.get("spec") or {})
-    names = dict(spec.get("names") or {})
-    names.setdefault("singular", str(names.get("kind", "")).lower())
-    names.setdefault("listKind", f"{names.get('kind', '')}List")
-    return crd | {"spec": {"conversion": {"strategy": "None"}} | spec | {"names": names}}
-
-
-def _fold_strings(secret: Doc) -> Doc:
-    """A Secret's `stringData` is a way of writing: it is kept, encoded, as `data`."""
-    strings = {
-        key: base64.b64encode(str(v).encode()).decode() for key, v in (secret["stringData"] or {}).items()
-    }
-    return _without(secret, "stringData") | {"data": {**(secret.get("data") or {}), **strings}}
-
-
-def _counts_generations(resource: Resource) -> bool:
-    return resource.crd is not None or (resource.group, resource.resource) in _WITH_GENERATION
-
-
 def _strictly(texts: list[str]) -> str:
     """What a YAML text says twice is one error."""
     lines = [text for text in texts if text.startswith("line ")]
@@ -535,66 +432,6 @@ def _share(doc: Doc, known: Doc) -> Doc:
     if isinstance(metadata := shared.get("metadata"), dict) and metadata is not known.get("metadata"):
         shared["metadata"] = schemas.share(metadata, known["metadata"])
     return shared
-
-
-def _content(doc: Doc) -> Doc:
-    """What a generation counts: everything but metadata and status."""
-    return {key: value for key, value in doc.items() if key not in ("metadata", "status", "apiVersion")}
-
-
-def _without(doc: Doc, key: str) -> Doc:
-    return {name: value for name, value in doc.items() if name != key}
-
-
-def _carry_over(resource: Resource, old: Doc, new: Doc, subresource: str) -> Doc:
-    """`new` with what a writer cannot change: system metadata, and the half that its endpoint does not write."""
-    before, given = old["metadata"], new["metadata"]
-    if subresource == "status":
-        kept = before
-        if resource.crd is None:
-            written = _STATUS_WRITES - _NOT_WITH_STATUS.get(resource.storage, frozenset())
-            kept = {k: v for k, v in before.items() if k not in written}
-            kept |= {k: v for k, v in given.items() if k in written and v}
-        made = {key: value for key, value in old.items() if key != "status"}
-        made["metadata"] = {
-            **kept,
-            "managedFields": given.get("managedFields") or before.get("managedFields", []),
-        }
-        if "status" in new:
-            made["status"] = new["status"]
-    else:
-        system = {
-            key: before[key]
-            for key in (
-                "name",
-                "generateName",
-                "namespace",
-                "uid",
-                "resourceVersion",
-                "creationTimestamp",
-                "generation",
-            )
-            if key in before
-        }
-        for key in ("deletionTimestamp", "deletionGracePeriodSeconds"):  # another value is refused
-            if (value := given.get(key, before.get(key))) is not None:
-                system[key] = value
-        own = ("labels", "annotations", "ownerReferences", "finalizers", "managedFields")
-        given = {key: given[key] for key in own if given.get(key)}
-        if "managedFields" not in given and "managedFields" in before:
-            given["managedFields"] = before["managedFields"]
-        if resource.storage == ("", "namespaces"):
-            given["labels"] = {**given.get("labels", {}), "kubernetes.io/metadata.name": before["name"]}
-        made = new | {"metadata": system | given}
-        if "status" in resource.subresources:
-            made = _without(made, "status")
-            if "status" in old:
-                made["status"] = old["status"]
-        if resource.storage == ("", "namespaces") and subresource != "finalize":
-            made["spec"] = old["spec"]
-    if not made["metadata"].get("managedFields"):
-        made["metadata"] = _without(made["metadata"], "managedFields")
-    return made
 
 
 def unregistered(kind: str, version: str) -> str:
@@ -621,25 +458,3 @@ def _storage_key(resource: Resource, metadata: Doc) -> str:
     return "/".join(
         ["/registry", *group, place, *filter(None, [metadata.get("namespace")]), metadata["name"]]
     )
-
-
-def _grace(resource: Resource, doc: Doc, removal: Removal) -> int:
-    """Seconds that a pod gets to end; everything else ends at once."""
-    if resource.storage != ("", "pods"):
-        return 0
-    spec, phase = doc.get("spec") or {}, (doc.get("status") or {}).get("phase")
-    if not spec.get("nodeName") or phase in ("Succeeded", "Failed"):
-        return 0
-    if removal.grace is not None:
-        return max(removal.grace, 0)
-    return int(spec.get("terminationGracePeriodSeconds", 30))
-
-
-def is_gone(resource: Resource, doc: Doc) -> bool:
-    """Whether nothing holds a deleted object any more."""
-    metadata = doc["metadata"]
-    if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
-        return False
-    if resource.storage == ("", "namespaces"):
-        return not (doc.get("spec") or {}).get("finalizers")
-    return not metadata.get("deletionGracePeriodSeconds")

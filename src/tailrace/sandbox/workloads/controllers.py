@@ -13,10 +13,10 @@ from typing import Any
 
 from tailrace.sandbox.kubernetes.cluster import Cluster
 from tailrace.sandbox.kubernetes.core import Call
+from tailrace.sandbox.kubernetes.deletion import Removal
 from tailrace.sandbox.kubernetes.resources import Ref
 from tailrace.sandbox.kubernetes.status import ApiError
 from tailrace.sandbox.kubernetes.storage import Change, Key
-from tailrace.sandbox.kubernetes.writing import Removal
 from tailrace.sandbox.workloads import endpoints, events, replicas, statefulsets
 from tailrace.sandbox.workloads.loop import Doc, Loop, View, owner_uid
 

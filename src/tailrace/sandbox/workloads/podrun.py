@@ -13,10 +13,10 @@ from typing import Any
 import structlog
 
 from tailrace.sandbox.kubernetes.core import Call
+from tailrace.sandbox.kubernetes.deletion import Removal
 from tailrace.sandbox.kubernetes.resources import Ref
 from tailrace.sandbox.kubernetes.status import ApiError
 from tailrace.sandbox.kubernetes.storage import Key
-from tailrace.sandbox.kubernetes.writing import Removal
 from tailrace.sandbox.workloads import events, podfiles, podstatus
 from tailrace.sandbox.workloads.containers import BROKEN, HOST_IP, Container, Ground, is_proxy
 
