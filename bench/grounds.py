@@ -26,7 +26,7 @@ from tailrace.kube.store import Event, Store
 from tailrace.kube.watch import Watch
 from tailrace.proxy import secret
 from tailrace.sandbox.controlplane.control import ControlPlane
-from tailrace.sandbox.controlplane.records import Dialect
+from tailrace.sandbox.controlplane.records import Dialect, Node
 
 HOME, BENCH = "tailscale", "bench"
 BACKEND = "backend"
@@ -153,6 +153,23 @@ def build_backend() -> list[dict[str, Any]]:
     return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": BENCH}}, deployment]
 
 
+READY = {
+    "phase": "Running",
+    "conditions": [{"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"}],
+}
+"""The status of a pod whose proxy is up."""
+
+
+def encode_device(node: Node) -> dict[str, str]:
+    """What containerboot writes into its Secret about its device, as `data`."""
+    values = {
+        "device_id": node.id,
+        "device_fqdn": f"{node.fqdn}.",
+        "device_ips": json.dumps(list(node.addresses)),
+    }
+    return {key: kube.encode_key(value) for key, value in values.items()}
+
+
 class Proxies:
     """Stands in for kubelet and containerboot: one device for each StatefulSet, 50 ms after it appears.
 
@@ -179,11 +196,4 @@ class Proxies:
             auth_key=config["AuthKey"], hostname=config["Hostname"], machine_key=f"mkey:{name}"
         )
         self._plane.tailnet.nodes.set_connected(node.id, True)
-        values = {
-            "device_id": str(node.id),
-            "device_fqdn": f"{node.name}.{self._plane.tailnet.base_domain}.",
-            "device_ips": json.dumps(list(node.addresses)),
-        }
-        await self._cluster.patch(
-            resources.SECRETS, f"{name}-0", HOME, {"data": {k: kube.encode_key(v) for k, v in values.items()}}
-        )
+        await self._cluster.patch(resources.SECRETS, f"{name}-0", HOME, {"data": encode_device(node)})

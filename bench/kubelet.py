@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self
 
-from bench.grounds import HOME
+from bench.grounds import HOME, READY, encode_device
 
 from tailrace.api import kube, names
 from tailrace.kube import resources
@@ -25,10 +24,6 @@ from tailrace.proxy import secret
 from tailrace.sandbox.controlplane.control import ControlPlane
 
 LAG = 0.05  # seconds between a StatefulSet and its pod
-_READY = {
-    "phase": "Running",
-    "conditions": [{"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"}],
-}
 
 
 class Kubelet:
@@ -79,7 +74,7 @@ class Kubelet:
         await asyncio.sleep(LAG)
         name = f"{owner.name}-0"
         await self._cluster.create(resources.PODS, build_pod(owner))
-        await self._cluster.patch(resources.PODS, name, HOME, {"status": _READY}, subresource="status")
+        await self._cluster.patch(resources.PODS, name, HOME, {"status": READY}, subresource="status")
         found = await self._cluster.get(resources.SECRETS, name, HOME)
         config = secret.decode_object(kube.decode_key(found.data.config))
         nodes = self._plane.tailnet.nodes
@@ -87,12 +82,7 @@ class Kubelet:
             auth_key=config["AuthKey"], hostname=config["Hostname"], machine_key=f"mkey:{owner.uid}"
         )
         nodes.set_connected(device.id, True)
-        values = {
-            "device_id": device.id,
-            "device_fqdn": f"{device.name}.{self._plane.tailnet.base_domain}.",
-            "device_ips": json.dumps(list(device.addresses)),
-        }
-        data = {key: kube.encode_key(value) for key, value in values.items()}
+        data = encode_device(device)
         await self._cluster.patch(resources.SECRETS, name, HOME, {"data": data})
         self._joined.setdefault(owner.name, asyncio.Event()).set()
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Self
 
-from bench.grounds import HOME
+from bench.grounds import HOME, READY, encode_device
 
 from tailrace import errors
 from tailrace.api import kube, names
@@ -29,10 +28,6 @@ from tailrace.sandbox.controlplane.records import LoginRefused
 NAME = "rig"
 NODES = Resource(group="", version="v1", plural="nodes", kind="Node", type=kube.Object, namespaced=False)
 _PAUSE = 0.2  # seconds until a container is tried again; a real node waits longer
-_READY = {
-    "phase": "Running",
-    "conditions": [{"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"}],
-}
 
 
 class Kubelet(Kube):
@@ -131,14 +126,9 @@ class Node:
             )
         device = nodes.update(device.id, hostname=config["Hostname"])
         nodes.set_connected(device.id, True)
-        values = {
-            "device_id": device.id,
-            "device_fqdn": f"{device.name}.{self._plane.tailnet.base_domain}.",
-            "device_ips": json.dumps(list(device.addresses)),
-        }
-        data = {key: kube.encode_key(value) for key, value in values.items()}
+        data = encode_device(device)
         if not data.items() <= {k: getattr(found.data, k) for k in data}.items():
             await self._cluster.patch(resources.SECRETS, name, HOME, {"data": data})
         if not started:
-            await self._cluster.patch(resources.PODS, name, HOME, {"status": _READY}, subresource="status")
+            await self._cluster.patch(resources.PODS, name, HOME, {"status": READY}, subresource="status")
         return device.id

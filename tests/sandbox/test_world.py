@@ -6,7 +6,6 @@ import asyncio
 import json
 import ssl
 import stat
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -39,12 +38,6 @@ from tests.sandbox.workloads.living import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with living(tmp_path) as running:
-        yield running
 
 
 async def ask(world: World, path: str, token: str) -> int:

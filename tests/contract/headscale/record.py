@@ -6,13 +6,13 @@ import functools
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FunctionType, ModuleType
 
 import httpx2
 
+from tests.contract import talking
 from tests.contract.headscale.talk import POLICY, Doc, Server, Setup, Talk
 from tests.contract.headscale.talks import credentials, keys, nodes, policies, requests, users
 from tests.rig import tailnet
@@ -23,18 +23,7 @@ SETUPS: dict[str, Setup] = {"policies.is_nowhere_at_first": "empty", "policies.i
 """Of talks that need another server than the usual one."""
 
 
-def _talks(module: ModuleType) -> dict[str, Callable[[Talk], None]]:
-    """The public functions that the module itself defines."""
-    return {
-        f"{module.__name__.rpartition('.')[2]}.{name}": found
-        for name, found in vars(module).items()
-        if isinstance(found, FunctionType)
-        and found.__module__ == module.__name__
-        and not name.startswith("_")
-    }
-
-
-TALKS = {name: talk for module in _MODULES for name, talk in _talks(module).items()}
+TALKS = talking.collect(_MODULES)
 
 
 @functools.cache

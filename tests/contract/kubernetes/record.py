@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from types import FunctionType, ModuleType
 
 import httpx2
 
+from tests.contract import talking
 from tests.contract.kubernetes.talk import Api, Doc, Talk
 from tests.contract.kubernetes.talks import (
     access,
@@ -29,18 +28,7 @@ SEEN = Path(__file__).with_name("seen.json")
 _MODULES = (writes, objects, applies, lists, background, definitions, access, services, refusals)
 
 
-def _talks(module: ModuleType) -> dict[str, Callable[[Talk], None]]:
-    """The public functions that the module itself defines."""
-    return {
-        f"{module.__name__.rpartition('.')[2]}.{name}": found
-        for name, found in vars(module).items()
-        if isinstance(found, FunctionType)
-        and found.__module__ == module.__name__
-        and not name.startswith("_")
-    }
-
-
-TALKS = {name: talk for module in _MODULES for name, talk in _talks(module).items()}
+TALKS = talking.collect(_MODULES)
 
 
 @functools.cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +17,6 @@ from tests.sandbox.workloads.living import (
     SERVICES,
     STATEFULSETS,
     find,
-    living,
     pod,
     ready,
     service,
@@ -31,12 +28,6 @@ from tests.sandbox.workloads.living import (
 pytestmark = pytest.mark.anyio
 NAMESPACES = Ref("", "v1", "namespaces")
 PRIVILEGED = {"name": "app", "image": "a:1", "securityContext": {"privileged": True}}
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with living(tmp_path) as running:
-        yield running
 
 
 def names(world: World, kind: str = "pods", group: str = "") -> list[str]:

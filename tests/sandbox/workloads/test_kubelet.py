@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,12 +30,6 @@ from tests.sandbox.workloads.living import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with living(tmp_path) as running:
-        yield running
 
 
 def conditions(world: World, name: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,6 @@ from tests.sandbox.workloads.living import (
 
 pytestmark = pytest.mark.anyio
 SLICES = Ref("discovery.k8s.io", "v1", "endpointslices")
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with living(tmp_path) as running:
-        yield running
 
 
 def cluster_ip(world: World, name: str) -> str:
