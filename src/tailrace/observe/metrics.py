@@ -1,6 +1,7 @@
 """Every metric of Tailrace, each declared once; `TABLE` is what the reference page and its test read.
 
-Labels have few values: controllers, resources, verbs, outcomes; never a name, an id or a URL.
+Labels have few values: controllers, resources, verbs, outcomes, tailnets; never the name of anything that users make
+many of, an id or a URL.
 """
 
 from __future__ import annotations
@@ -108,7 +109,11 @@ CONTROL_PLANE_SECONDS = _histogram(
     "tailrace_control_plane_call_seconds", "Duration of calls to a control plane.", "method", "route"
 )
 DEVICES = _gauge(
-    "tailrace_devices", "Devices in the shared list of the control plane: online or offline.", "state"
+    "tailrace_devices",
+    "Devices in the shared list of a tailnet's control plane: online or offline. `tailnet` names a Tailnet object, "
+    'it is "" for the operator\'s own.',
+    "tailnet",
+    "state",
 )
 
 # the process

@@ -17,6 +17,7 @@ snapshot before the call returns, and a listing that began earlier cannot bring 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random as chance
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
@@ -84,24 +85,27 @@ class Schedule:
 
 
 class DeviceList:
-    """Owned by whoever runs `run` in a task. `plane` is the control plane to use from then on: it is the same,
+    """Owned by whoever runs `run` in a task. `tailnet` is its name in metrics, "" for the operator's own. `plane` is the control plane to use from then on: it is the same,
     and what is changed through it is known here."""
 
     def __init__(
         self,
         plane: ControlPlane,
         *,
+        tailnet: str = "",
         schedule: Schedule | None = None,
         clock: clocks.Clock | None = None,
         random: Callable[[], float] = chance.random,
     ) -> None:
         self.plane = TrackedPlane(plane, self)
         self._inner = plane
+        self._tailnet = tailnet
         self._schedule = schedule or Schedule()
         self._clock = clock or clocks.SystemClock()
         self._random = random
         self._snapshot = Snapshot()
         self._subscribers: list[Changed] = []
+        self._health_subscribers: list[Callable[[], None]] = []
         self._wishes: dict[Hashable, float] = {}  # what is waited for → until when
         self._rounds = 0
         self._failures = 0
@@ -112,6 +116,7 @@ class DeviceList:
         self._gone: dict[DeviceId, int] = {}  # deleted by us → listings begun by then
         self._touched = -1  # listings begun when we last changed anything
         self._refreshes: list[tuple[int, asyncio.Future[None]]] = []
+        self._retired = False
 
     def snapshot(self) -> Snapshot:
         return self._snapshot
@@ -121,6 +126,12 @@ class DeviceList:
         to end it."""
         self._subscribers.append(changed)
         return lambda: self._subscribers.remove(changed)
+
+    def subscribe_health(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """`changed` is called when listing begins to fail, fails in another way, or works again: `snapshot().error`
+        says which. Returns how to end it."""
+        self._health_subscribers.append(changed)
+        return lambda: self._health_subscribers.remove(changed)
 
     def expect(self, wish: Hashable, *, patience: float | None = None) -> None:
         """Something is waited for: list often until `settle(wish)`, or until the patience is over. The same wish
@@ -149,6 +160,13 @@ class DeviceList:
             replace(self._snapshot, stale=True), tuple(d for d in self._snapshot.devices if d.id != device)
         )
         self.invalidate()
+
+    def retire(self) -> None:
+        """The list is of no use any more: its numbers leave the metrics, for good."""
+        self._retired = True
+        for state in ("online", "offline"):
+            with contextlib.suppress(KeyError):  # never counted
+                metrics.DEVICES.remove(self._tailnet, state)
 
     async def refresh(self) -> Snapshot:
         """A snapshot of a listing that begins after this call; needs `run` to be running. Calls at the same time
@@ -181,8 +199,9 @@ class DeviceList:
         except errors.TailraceError as error:
             self._failures += 1
             self._after = error.after if isinstance(error, errors.RateLimited) else 0.0
-            self._snapshot = replace(self._snapshot, error=error)
+            before, self._snapshot = self._snapshot, replace(self._snapshot, error=error)
             self._finish(number, error)
+            self._tell_health(before.error)
             return
         self._failures, self._after = 0, 0.0
         self._rounds += 1
@@ -190,8 +209,15 @@ class DeviceList:
         self._gone = {device: before for device, before in self._gone.items() if before >= number}
         alive = tuple(device for device in devices if device.id not in self._gone)
         head = Snapshot(sequence=number, fetched_at=began, stale=self._touched >= number)
+        failure = self._snapshot.error
         self._publish(head, alive)
         self._finish(number, None)
+        self._tell_health(failure)
+
+    def _tell_health(self, before: errors.TailraceError | None) -> None:
+        if type(before) is not type(self._snapshot.error):
+            for subscriber in tuple(self._health_subscribers):
+                subscriber()
 
     def _publish(self, head: Snapshot, devices: tuple[Device, ...]) -> None:
         before = self._snapshot.by_id
@@ -203,8 +229,9 @@ class DeviceList:
             head, devices=devices, by_id=MappingProxyType(by_id), by_name=MappingProxyType(by_name)
         )
         online = sum(device.online for device in devices)
-        metrics.DEVICES.labels("online").set(online)
-        metrics.DEVICES.labels("offline").set(len(devices) - online)
+        if not self._retired:
+            metrics.DEVICES.labels(self._tailnet, "online").set(online)
+            metrics.DEVICES.labels(self._tailnet, "offline").set(len(devices) - online)
         changed = frozenset(one for one in before.keys() | by_id.keys() if before.get(one) != by_id.get(one))
         if changed:
             for subscriber in tuple(self._subscribers):
