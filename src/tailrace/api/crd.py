@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from tailrace.api.kube import Object
 from tailrace.api.schema import build_schema
+
+GROUP: Final = "tailscale.com"
+VERSION: Final = "v1alpha1"
+"""Of our kinds: those of the official operator, whose objects we read as they are."""
 
 _TEXT = {"type": "string"}
 
@@ -20,6 +24,9 @@ class Column:
     type: Literal["string", "integer", "number", "boolean", "date"] = "string"
     description: str = ""
     priority: int = 0
+
+
+AGE: Final = Column(name="Age", path=".metadata.creationTimestamp", type="date")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

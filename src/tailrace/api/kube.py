@@ -14,8 +14,14 @@ from typing import Annotated
 
 import msgspec
 
+from tailrace.api.schema import hold, list_by
+
 type Time = Annotated[datetime, msgspec.Meta(tz=True)]
 """Kubernetes' Time: RFC 3339 with its zone."""
+
+
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_CONDITION_TYPE = rf"^({_LABEL}(\.{_LABEL})*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -45,12 +51,26 @@ class ObjectMeta(Base, frozen=True, kw_only=True):
 
 
 class Condition(Base, frozen=True, kw_only=True):
-    type: str
-    status: str  # True, False, Unknown
-    reason: str = ""
-    message: str = ""
-    observedGeneration: int | None = None
+    """One aspect of the object's state, as of a generation."""
+
+    type: Annotated[str, hold(maxLength=316, pattern=_CONDITION_TYPE)]
+    status: Annotated[str, hold(enum=["True", "False", "Unknown"])]
+    reason: Annotated[
+        str, hold(minLength=1, maxLength=1024, pattern="^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
+    ] = ""
+    message: Annotated[str, hold(maxLength=32768)] = ""
+    observedGeneration: Annotated[int | None, hold(format="int64", minimum=0)] = None
     lastTransitionTime: Time | None = None
+
+
+type Conditions = Annotated[
+    tuple[
+        Annotated[Condition, hold(required=["lastTransitionTime", "message", "reason", "status", "type"])],
+        ...,
+    ],
+    list_by("type"),
+]
+"""The conditions of a kind of ours. Whoever writes one writes the message too, be it empty."""
 
 
 class Object(Base, frozen=True, kw_only=True):
@@ -228,6 +248,35 @@ class Namespace(Object, frozen=True, kw_only=True):
 
 class ConfigMap(Object, frozen=True, kw_only=True):
     data: dict[str, str] = {}
+
+
+class PodDisruptionBudgetStatus(Base, frozen=True, kw_only=True):
+    observedGeneration: int = 0
+    disruptionsAllowed: int = 0
+
+
+class PodDisruptionBudget(Object, frozen=True, kw_only=True):
+    """`spec` stays undecoded: it is read only to compare it with what we want."""
+
+    spec: msgspec.Raw = msgspec.Raw(b"{}")
+    status: PodDisruptionBudgetStatus = PodDisruptionBudgetStatus()
+
+
+class ServiceMonitor(Object, frozen=True, kw_only=True):
+    """Of the Prometheus operator. `spec` stays undecoded: it is read only to compare it with what we want."""
+
+    spec: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class CustomResourceDefinitionStatus(Base, frozen=True, kw_only=True):
+    conditions: tuple[Condition, ...] = ()
+    storedVersions: tuple[str, ...] = ()
+
+
+class CustomResourceDefinition(Object, frozen=True, kw_only=True):
+    """Read to know whether a kind is served."""
+
+    status: CustomResourceDefinitionStatus = CustomResourceDefinitionStatus()
 
 
 def decode_key(value: str) -> str:

@@ -14,6 +14,7 @@ refused, not lost. Source: Kubernetes documentation, "Extend the Kubernetes API 
 | `Any`                               | any value, kept as it is                                             |
 | a list, `frozenset`, `list_by(…)`   | a list that is replaced whole, merged by value, merged by those keys |
 | `require(rule, message)`            | a rule in CEL                                                        |
+| `hold(pattern=…, format=…, …)`      | what only the API server holds an object to                          |
 """
 
 from __future__ import annotations
@@ -45,6 +46,15 @@ def list_by(*keys: str) -> msgspec.Meta:
 def require(rule: str, message: str) -> msgspec.Meta:
     """Marks a field that must satisfy a rule in CEL, in which `self` is its value; several add up."""
     return msgspec.Meta(extra_json_schema={"x-kubernetes-validations": [{"rule": rule, "message": message}]})
+
+
+def hold(**marks: Any) -> msgspec.Meta:
+    """Marks of the schema alone, in its spelling: whoever reads does not judge.
+
+    What is stored may be older than the definition, and an object that cannot be read is one that nobody can be told
+    about. So a kind's constraints are the API server's to hold.
+    """
+    return msgspec.Meta(extra_json_schema=marks)
 
 
 def build_schema(struct: type[msgspec.Struct]) -> Schema:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tailrace.api import kube
+from tailrace.api import connector, crd, kube, tailnet
 from tailrace.kube.resource import Resource
 
 SERVICES = Resource(group="", version="v1", plural="services", kind="Service", type=kube.Service)
@@ -33,6 +33,43 @@ ENDPOINT_SLICES = Resource(
     kind="EndpointSlice",
     type=kube.EndpointSlice,
 )
+POD_DISRUPTION_BUDGETS = Resource(
+    group="policy",
+    version="v1",
+    plural="poddisruptionbudgets",
+    kind="PodDisruptionBudget",
+    type=kube.PodDisruptionBudget,
+)
+SERVICE_MONITORS = Resource(
+    group="monitoring.coreos.com",
+    version="v1",
+    plural="servicemonitors",
+    kind="ServiceMonitor",
+    type=kube.ServiceMonitor,
+)
+CUSTOM_RESOURCE_DEFINITIONS = Resource(
+    group="apiextensions.k8s.io",
+    version="v1",
+    plural="customresourcedefinitions",
+    kind="CustomResourceDefinition",
+    type=kube.CustomResourceDefinition,
+    namespaced=False,
+)
+
+
+def _own[T: kube.Object](kind: crd.Definition, struct: type[T]) -> Resource[T]:
+    return Resource(
+        group=kind.group,
+        version=kind.version,
+        plural=kind.plural,
+        kind=kind.kind,
+        type=struct,
+        namespaced=kind.namespaced,
+    )
+
+
+CONNECTORS = _own(connector.DEFINITION, connector.Connector)
+TAILNETS = _own(tailnet.DEFINITION, tailnet.Tailnet)
 
 BY_KIND: dict[str, Resource[kube.Object]] = {
     resource.kind: resource
@@ -45,5 +82,10 @@ BY_KIND: dict[str, Resource[kube.Object]] = {
         STATEFUL_SETS,
         ROLES,
         ROLE_BINDINGS,
+        ENDPOINT_SLICES,
+        POD_DISRUPTION_BUDGETS,
+        SERVICE_MONITORS,
+        CONNECTORS,
+        TAILNETS,
     )
 }
