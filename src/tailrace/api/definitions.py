@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from tailrace.api import connector, crd, tailnet
+from tailrace.api import connector, crd, proxyclass, tailnet
 
-ALL: Final[tuple[crd.Definition, ...]] = (connector.DEFINITION, tailnet.DEFINITION)
+ALL: Final[tuple[crd.Definition, ...]] = (
+    connector.DEFINITION,
+    proxyclass.DEFINITION,
+    tailnet.DEFINITION,
+)

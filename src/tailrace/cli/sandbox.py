@@ -19,6 +19,7 @@ from cyclopts import Parameter
 
 from tailrace import app as operator
 from tailrace import errors, settings
+from tailrace.api import crd, definitions
 from tailrace.cli import files, output, status
 from tailrace.cli.exits import Exit
 from tailrace.kinds.service import view
@@ -101,6 +102,8 @@ async def fill(world: World, documents: Iterable[Mapping[str, Any]]) -> None:
     """
     rights = resources.files("tailrace.cli").joinpath("rbac.yaml").read_text()
     world.apply([namespace_document(NAMESPACE), *yaml.safe_load_all(rights)])
+    world.apply([crd.build_crd(kind) for kind in definitions.ALL])
+    await asyncio.sleep(0)  # a definition is served from the next turn on
     ordered = sorted(documents, key=lambda d: _FIRST.index(d["kind"]) if d["kind"] in _FIRST else len(_FIRST))
     for document in ordered:
         metadata = document.get("metadata") or {}
@@ -118,7 +121,7 @@ async def fill(world: World, documents: Iterable[Mapping[str, Any]]) -> None:
             world.apply([namespace_document(namespace)])
         world.apply([document])
         if document["kind"] in _FIRST:
-            await asyncio.sleep(0)  # a definition is served from the next turn on
+            await asyncio.sleep(0)
 
 
 def namespace_document(name: str) -> dict[str, Any]:

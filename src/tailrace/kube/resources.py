@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tailrace.api import connector, crd, kube, tailnet
+from tailrace.api import connector, crd, kube, proxyclass, tailnet
 from tailrace.kube.resource import Resource
 
 SERVICES = Resource(group="", version="v1", plural="services", kind="Service", type=kube.Service)
@@ -69,6 +69,7 @@ def _own[T: kube.Object](kind: crd.Definition, struct: type[T]) -> Resource[T]:
 
 
 CONNECTORS = _own(connector.DEFINITION, connector.Connector)
+PROXY_CLASSES = _own(proxyclass.DEFINITION, proxyclass.ProxyClass)
 TAILNETS = _own(tailnet.DEFINITION, tailnet.Tailnet)
 
 BY_KIND: dict[str, Resource[kube.Object]] = {
@@ -86,6 +87,7 @@ BY_KIND: dict[str, Resource[kube.Object]] = {
         POD_DISRUPTION_BUDGETS,
         SERVICE_MONITORS,
         CONNECTORS,
+        PROXY_CLASSES,
         TAILNETS,
     )
 }
