@@ -29,6 +29,10 @@ class ConditionType(Documented):
     ONLINE = "Online", "The control plane sees the device connected."
     BACKEND_READY = "BackendReady", "There is something behind the Service that can answer."
     READY = "Ready", "All of the above: traffic from the tailnet is answered."
+    TAILNET_READY = (
+        "TailnetReady",
+        "On a Tailnet: its control plane answers, and lets the operator do its work.",
+    )
 
 
 class Reason(Documented):
@@ -99,6 +103,18 @@ class Reason(Documented):
     # Ready
     READY = "Ready", "Traffic is answered."
 
+    # TailnetReady, the first three as the official operator spells them; also ControlPlaneUnreachable
+    TAILNET_VALID = "TailnetValid", "The control plane answers; the message says as whom we are known there."
+    INVALID_SECRET = (
+        "InvalidSecret",
+        "The Tailnet's Secret is missing, or has not what is needed; the message says what.",
+    )
+    INVALID_OAUTH = (
+        "InvalidOAuth",
+        "The control plane refuses the Tailnet's credential, or it may too little; the message has its words.",
+    )
+    TAILNET_IN_USE = "InUse", "The Tailnet is to be deleted, and the message says what uses it still."
+
 
 class EventReason(Documented):
     """Reasons of the Events that Tailrace emits."""
@@ -118,4 +134,7 @@ class EventReason(Documented):
     DEVICE_REPLACED = "DeviceReplaced", "A dead device of the same name was deleted first."
     DEVICE_GONE = "DeviceGone", "The device was deleted on the control plane; it is made anew."
     FAILED = "ProxyFailed", "Something could not be done; the message says what and why."
+    TAILNET_READY = "TailnetReady", "The Tailnet can be used."
+    TAILNET_NOT_READY = "TailnetNotReady", "The Tailnet cannot be used; the message says why."
+    TAILNET_IN_USE = "TailnetInUse", "The Tailnet is to be deleted, and something uses it still."
     ORPHANED = "DeviceOrphaned", "The device could not be deleted in time and is remembered for later."
