@@ -8,6 +8,7 @@ import pytest
 
 from tailrace import errors
 from tailrace.tailnet import credentials
+from tests.tailnet.fakes import FakeClock
 
 
 def test_files_are_trimmed_and_read_again_when_they_change(tmp_path: Path) -> None:
@@ -38,12 +39,84 @@ def test_keys_of_a_secret() -> None:
     assert source.read() == credentials.OAuthClient(id="k1", secret="s1")
     keys = {"api_key": "hskey-api-abc-def"}
     assert source.read() == credentials.ApiKey(value="hskey-api-abc-def")
-    keys = {"client_id": "k1"}
-    with pytest.raises(errors.Denied, match="neither client_id and client_secret nor api_key"):
-        source.read()
     keys = None
     with pytest.raises(errors.Denied, match="Secret tailscale/operator-oauth does not exist"):
         source.read()
+
+
+@pytest.mark.parametrize(
+    "keys, said",
+    [
+        ({}, 'Secret "x" is empty'),
+        ({"client_id": "\n"}, 'Secret "x" is empty'),
+        ({"client_secret": "s"}, 'Secret "x" is missing the client_id field'),
+        ({"token": "t"}, 'Secret "x" is missing the client_id field'),
+        ({"client_id": "k"}, 'Secret "x" must contain either a client_secret or an audience field'),
+    ],
+)
+def test_an_incomplete_secret_is_told_in_the_official_words(keys: dict[str, str | bytes], said: str) -> None:
+    with pytest.raises(credentials.Unauthenticated) as caught:
+        credentials.choose_keys(keys, where='Secret "x"')
+    assert str(caught.value) == said
+
+
+def test_the_keys_decide_who_we_are() -> None:
+    """The audience wins over the secret, an API key over both."""
+    keys: dict[str, str | bytes] = {"client_id": b"k ", "client_secret": "s\n"}
+    assert credentials.choose_keys(keys, where="") == credentials.OAuthClient(id="k", secret="s")
+    keys["audience"] = "api.example"
+    assert credentials.choose_keys(keys, where="") == credentials.Federation(id="k", audience="api.example")
+    keys["api_key"] = "hskey-api-a-b"
+    assert credentials.choose_keys(keys, where="") == credentials.ApiKey(value="hskey-api-a-b")
+
+
+class Mint:
+    """Mints numbered tokens that live for 100 seconds, or fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.error: errors.TailraceError | None = None
+
+    async def __call__(self, audience: str) -> credentials.AccountToken:
+        self.asked.append(audience)
+        if self.error is not None:
+            raise self.error
+        return credentials.AccountToken(value=f"jwt-{len(self.asked)}", lifetime=100.0)
+
+
+@pytest.mark.anyio
+async def test_a_token_for_workload_identity_is_minted_and_renewed_ahead_of_its_end() -> None:
+    """One for each audience; while the old one lives, a failure is no fault."""
+    clock, mint = FakeClock(), Mint()
+    keys: dict[str, str | bytes] = {"client_id": "k", "audience": "one"}
+    source = credentials.Values(lambda: keys, where="a test", mint=mint, clock=clock)
+    with pytest.raises(credentials.Unauthenticated, match="no token"):
+        source.read()
+    await source.prepare()
+    await source.prepare()
+    assert source.read() == credentials.WorkloadIdentity(id="k", token="jwt-1")
+    clock.time += 85
+    mint.error = errors.Transient("the API server is away")
+    await source.prepare()
+    assert source.read() == credentials.WorkloadIdentity(id="k", token="jwt-1")
+    clock.time += 20
+    with pytest.raises(errors.Transient):
+        await source.prepare()
+    mint.error = None
+    keys["audience"] = "two"
+    await source.prepare()
+    assert source.read() == credentials.WorkloadIdentity(id="k", token="jwt-4")
+    assert mint.asked == ["one", "one", "one", "two"]
+
+
+@pytest.mark.anyio
+async def test_another_kind_of_credential_needs_no_token() -> None:
+    mint = Mint()
+    keys: dict[str, str | bytes] = {"client_id": "k", "client_secret": "s"}
+    source = credentials.Values(lambda: keys, where="a test", mint=mint)
+    await source.prepare()
+    assert source.read() == credentials.OAuthClient(id="k", secret="s")
+    assert mint.asked == []
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,9 @@ class Source:
     def __init__(self, credential: credentials.Credential) -> None:
         self.credential = credential
 
+    async def prepare(self) -> None:
+        """Nothing to wait for."""
+
     def read(self) -> credentials.Credential:
         return self.credential
 

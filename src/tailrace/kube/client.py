@@ -174,9 +174,11 @@ class Kube:
         obj: Mapping[str, Any],
         *,
         namespace: str | None = None,
+        name: str | None = None,
+        subresource: str | None = None,
         dry_run: bool = False,
     ) -> T:
-        """Create an object.
+        """Create an object; with `name` and `subresource` one that is made of another, such as a token of an account.
 
         Raises:
             Conflict: one of this name exists.
@@ -187,7 +189,8 @@ class Kube:
             "create",
             resource,
             namespace or _namespace_of(obj),
-            None,
+            name,
+            subresource=subresource,
             params=_dry_run(dry_run),
             body=_named(resource, obj),
         )
@@ -230,14 +233,18 @@ class Kube:
         *,
         kind: Literal["merge", "json"] = "merge",
         subresource: str | None = None,
+        manager: str | None = None,
     ) -> T:
-        """Change some fields. Strategic merge is not offered: custom resources refuse it.
+        """Change some fields; `manager` is the field manager, where it matters. Strategic merge is not offered: custom resources refuse it.
 
         Raises:
             Conflict: `body` names a resourceVersion (merge) or tests a value (json) that is no longer so.
         """
         verb = "patch" if kind == "merge" else "patch-json"
-        answer = await self._call(verb, resource, namespace, name, subresource=subresource, body=body)
+        params = {"fieldManager": manager} if manager else None
+        answer = await self._call(
+            verb, resource, namespace, name, subresource=subresource, params=params, body=body
+        )
         return self._decode(resource, answer)
 
     async def replace[T: Object](

@@ -62,6 +62,7 @@ class Wiring:
     """What a connection is made of besides its credential; tests put their own time, chance and transport in."""
 
     ca_bundle: Path | None = None
+    ca_pem: str = ""  # one more, from memory
     options: http.Options = field(default_factory=http.Options)
     observer: http.Observer | None = None
     clock: clocks.Clock = field(default_factory=clocks.SystemClock)
@@ -140,6 +141,7 @@ class Connection(delegate.Delegate):
             await self._clients.pop().close()
 
     async def _current(self) -> ControlPlane:
+        await self._source.prepare()
         credential = self._source.read()
         if self._driver is None or type(credential) is not self._kind:
             # Clients of a former driver stay open until the end: calls may be under way on them.
@@ -208,7 +210,9 @@ class Connection(delegate.Delegate):
             server,
             authorizer=authorizer,
             translate=translate,
-            tls=tls.build_context(wiring.ca_bundle) if server.startswith("https:") else None,
+            tls=tls.build_context(wiring.ca_bundle, ca_pem=wiring.ca_pem)
+            if server.startswith("https:")
+            else None,
             options=wiring.options,
             clock=wiring.clock,
             random=wiring.random,

@@ -7,12 +7,14 @@ operator's silence about it has cost people hours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from tailrace import errors
+from tailrace.wire import clock as clocks
 
 IDENTITY_TOKEN = Path("/var/run/secrets/tailscale/serviceaccount/token")
 """Where the official operator's chart projects the service account token for workload identity."""
@@ -67,6 +69,9 @@ class Unauthenticated(errors.Denied):
 
 
 class Source(Protocol):
+    async def prepare(self) -> None:
+        """Do what `read` needs and cannot wait for; called before each use. Raises as `read` does, and `Transient`."""
+
     def read(self) -> Credential:
         """What is written now. Raises `Unauthenticated` when it is not there or not complete."""
 
@@ -75,26 +80,108 @@ class Source(Protocol):
         """For people, e.g. `Secret tailscale/operator-oauth`."""
 
 
-class Values:
-    """Credentials in the keys of a Secret: `client_id` and `client_secret`, or `api_key`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Federation:
+    """As which client a service account token for `audience` is exchanged."""
 
-    `read_keys` is asked each time (a store's lookup); None means that there is no such Secret.
+    id: str
+    audience: str
+
+    @property
+    def identity(self) -> str:
+        return f"federated identity {self.id}"
+
+
+type Written = OAuthClient | Federation | ApiKey
+"""What the keys of a Secret ask for."""
+
+
+def choose_keys(keys: Mapping[str, str | bytes], *, where: str) -> Written:
+    """What the keys of a Secret ask for: `api_key`, or `client_id` with `audience` or `client_secret`; the audience
+    wins over the secret. Raises `Unauthenticated` in the official operator's words when they are not complete."""
+    found = {name: _trim(value) for name, value in keys.items()}
+    if not any(found.values()):
+        raise Unauthenticated(f"{where} is empty")
+    if key := found.get("api_key"):
+        return ApiKey(value=key)
+    if not (client := found.get("client_id")):
+        raise Unauthenticated(f"{where} is missing the client_id field")
+    if audience := found.get("audience"):
+        return Federation(id=client, audience=audience)
+    if secret := found.get("client_secret"):
+        return OAuthClient(id=client, secret=secret)
+    raise Unauthenticated(f"{where} must contain either a client_secret or an audience field")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountToken:
+    """A service account token and for how many seconds it lives."""
+
+    value: str = field(repr=False)
+    lifetime: float
+
+
+type Mint = Callable[[str], Awaitable[AccountToken]]
+"""Mints a service account token for an audience. Raises errors of `tailrace.errors`."""
+
+
+class Values:
+    """Credentials in the keys of a Secret, as `choose_keys` understands them.
+
+    `read_keys` is asked each time (a store's lookup); None means that there is no such Secret. `mint` is needed for
+    workload identity only; its token is kept until four fifths of its life are over.
     """
 
-    def __init__(self, read_keys: Callable[[], Mapping[str, str | bytes] | None], *, where: str) -> None:
+    def __init__(
+        self,
+        read_keys: Callable[[], Mapping[str, str | bytes] | None],
+        *,
+        where: str,
+        mint: Mint | None = None,
+        clock: clocks.Clock | None = None,
+    ) -> None:
         self._read_keys = read_keys
         self.where = where
+        self._mint = mint
+        self._clock = clock or clocks.SystemClock()
+        self._minting = asyncio.Lock()
+        self._token: AccountToken | None = None
+        self._audience = ""
+        self._renew_at = self._ends_at = 0.0
+
+    async def prepare(self) -> None:
+        """Mint a token where one is needed. One that fails while the old one lives is tried again with the next call."""
+        written = self._choose()
+        if not isinstance(written, Federation) or self._mint is None:
+            return
+        async with self._minting:
+            now = self._clock.monotonic()
+            if self._token is not None and self._audience == written.audience and now < self._renew_at:
+                return
+            try:
+                self._token = await self._mint(written.audience)
+            except errors.TailraceError:
+                if self._audience != written.audience or now >= self._ends_at:
+                    self._token = None
+                    raise
+                return
+            self._audience = written.audience
+            self._renew_at = now + self._token.lifetime * 0.8
+            self._ends_at = now + self._token.lifetime
 
     def read(self) -> Credential:
+        written = self._choose()
+        if not isinstance(written, Federation):
+            return written
+        if self._token is None or self._audience != written.audience:
+            raise Unauthenticated(f"{self.where} asks for workload identity, and there is no token for it.")
+        return WorkloadIdentity(id=written.id, token=self._token.value)
+
+    def _choose(self) -> Written:
         keys = self._read_keys()
         if keys is None:
             raise Unauthenticated(f"{self.where} does not exist.")
-        found = {name: _trim(value) for name, value in keys.items()}
-        if key := found.get("api_key"):
-            return ApiKey(value=key)
-        if (client := found.get("client_id")) and (secret := found.get("client_secret")):
-            return OAuthClient(id=client, secret=secret)
-        raise Unauthenticated(f"{self.where} has neither client_id and client_secret nor api_key.")
+        return choose_keys(keys, where=self.where)
 
 
 class Files:
@@ -125,6 +212,9 @@ class Files:
             self._identity_token_file,
         )
         return ", ".join(str(file) for file in files if file is not None)
+
+    async def prepare(self) -> None:
+        """Nothing to wait for: files are small and near."""
 
     def read(self) -> Credential:
         if self._api_key_file is not None:

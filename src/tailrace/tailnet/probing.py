@@ -37,7 +37,8 @@ def build_probe(
     if unknown or silent or failures:
         problem = str((unknown or silent or failures)[0])
     if lacking and not unknown and not silent:
-        problem = f"{identity} lacks {' and '.join(lacking)}: grant it on the control plane."
+        words = f" {failures[0]}" if failures else ""
+        problem = f"{identity} lacks {' and '.join(lacking)}: grant it on the control plane.{words}"
     return Probe(
         dialect=dialect,
         server=server,

@@ -30,12 +30,14 @@ LINGER = 300.0
 @dataclass(slots=True, eq=False)
 class Membership:
     """One tailnet that we are a member of. `plane` is the tracked one of `devices`: what is changed through it, the
-    list knows at once. `problem` says in a sentence why it cannot be used, and is "" when it can."""
+    list knows at once. `problem` says in a sentence why it cannot be used, and is "" when it can. `ca_pem` is the private
+    CA of its control plane, which its proxies need too."""
 
     name: str
     plane: ControlPlane
     devices: DeviceList
     problem: str = ""
+    ca_pem: str = ""
 
 
 def build_membership(name: str, plane: ControlPlane) -> Membership:
@@ -101,14 +103,14 @@ class Tailnets:
         listed = ", ".join(f'"{known}"' for known in sorted(names)) or "none"
         return f'there is no Tailnet "{name}" (there is: {listed})'
 
-    def put(self, name: str, plane: ControlPlane, *, problem: str = "") -> Membership:
+    def put(self, name: str, plane: ControlPlane, *, problem: str = "", ca_pem: str = "") -> Membership:
         """Become a member. One of the same name is replaced: its list ends, its control plane is closed later, when
         nobody can be using it any more. `plane` is ours from now on, to be closed with the rest."""
         if name == OWN:
             raise Bug("The operator's own tailnet cannot be replaced.")
         self._end(name)
         membership = self._build(name, plane)
-        membership.problem = problem
+        membership.problem, membership.ca_pem = problem, ca_pem
         self._begin(membership)
         self._tell(name, frozenset())
         return membership
