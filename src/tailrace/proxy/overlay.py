@@ -46,7 +46,7 @@ _POD_FIELDS = (
 )
 
 
-def apply_class(manifest: Mapping[str, Any], proxy_class: ProxyClass, *, proxy: ProxyType) -> Item:
+def apply_class(manifest: Mapping[str, Any], proxy_class: ProxyClass, proxy: ProxyType) -> Item:
     """The StatefulSet of a proxy with the class over it; the manifest that was given stays as it is."""
     wanted = proxy_class.spec.statefulSet
     metadata = _overlay_metadata(manifest["metadata"], wanted.labels, wanted.annotations)
@@ -54,7 +54,7 @@ def apply_class(manifest: Mapping[str, Any], proxy_class: ProxyClass, *, proxy: 
     return {**manifest, "metadata": metadata, "spec": {**manifest["spec"], "template": template}}
 
 
-def overlay_template(template: Mapping[str, Any], proxy_class: ProxyClass, *, proxy: ProxyType) -> Item:
+def overlay_template(template: Mapping[str, Any], proxy_class: ProxyClass, proxy: ProxyType) -> Item:
     """The template of a proxy's pods with the class over it, or such a pod itself."""
     wanted = proxy_class.spec.statefulSet.pod
     extra, _ = extensions.read(proxy_class.metadata.annotations)
