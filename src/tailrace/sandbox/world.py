@@ -7,6 +7,7 @@ is not here: `cli.sandbox` runs it beside this world, through the same doors as 
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import resource as limits
 import socket
@@ -35,10 +36,14 @@ from tailrace.sandbox.workloads import controllers, web
 from tailrace.sandbox.workloads.containers import Ground
 from tailrace.sandbox.workloads.kubelet import Kubelet
 from tailrace.sandbox.workloads.network import Network
+from tailrace.sandbox.workloads.outside import Outside
+from tailrace.sandbox.workloads.paths import Paths
 from tailrace.sandbox.workloads.routes import Resolver, ServiceRoutes
 from tailrace.sandbox.workloads.security import PodSecurity
 
-SERVICE_CIDR, POD_CIDR = "127.200.0.0/16", "127.201.0.0/16"
+SERVICE_CIDR, POD_CIDR = "10.96.0.0/16", "10.244.0.0/16"
+TWINS = {SERVICE_CIDR: "127.200.0.0/16", POD_CIDR: "127.201.0.0/16"}
+"""Where Services and pods are on this machine: the same last two numbers."""
 OPERATOR_ACCOUNT = "operator"
 _FILES_WANTED = 16_384
 
@@ -72,7 +77,10 @@ class World:
         self.api = ApiServer(self.cluster)
         self._listener = Listener(self.api, cert=certificate.cert, key=certificate.key)
         self.plane = ControlPlane(options.dialect, replace(plane, now=self.now))
-        self.network = Network((str(IPV4_RANGE), SERVICE_CIDR, POD_CIDR))
+        self.network = Network((str(IPV4_RANGE),), TWINS)
+        self.paths = Paths(self.network, self.plane.tailnet, (SERVICE_CIDR, POD_CIDR))
+        self.outside = Outside(self.network, self.paths, self.plane.tailnet)
+        self.join, self.host = self.outside.join, self.outside.host
         self.resolve = Resolver(self.cluster, self.plane.tailnet.nodes)
         self.admin_token = self.cluster.tokens.add(ADMIN)
         account = service_account(options.namespace, OPERATOR_ACCOUNT)
@@ -85,6 +93,8 @@ class World:
         _raise_file_limit()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(world.network)
+            stack.callback(world.paths.close)
+            stack.callback(world.outside.close)
             stack.push_async_callback(world.plane.stop)
             await world.plane.accept_connections()
             stack.push_async_callback(world.refuse_connections)
@@ -104,6 +114,7 @@ class World:
                 cluster=cluster,
                 network=self.network,
                 nodes=self.plane.tailnet.nodes,
+                paths=self.paths,
                 resolve=self.resolve,
                 environment={
                     "KUBERNETES_SERVICE_HOST": "127.0.0.1",
@@ -180,6 +191,8 @@ class World:
         found = self.resolve(host)
         if not found:
             raise OSError(f"no device is called {host}")
+        if self.network.twin(found[0]) is None:
+            raise OSError(errno.EHOSTUNREACH, f"{found[0]} is neither in the cluster nor a device")
         return await self.network.connect(found[0], port)
 
     async def fetch(self, host: str, port: int = 80, path: str = "/") -> tuple[int, bytes]:
@@ -220,6 +233,7 @@ class World:
             "controlPlane": self.plane.address_book(),
             "operator": {"namespace": self.options.namespace, "metrics": self.options.metrics},
             "tailnet": {"cidr": str(IPV4_RANGE)},
+            "twins": TWINS,
         }
 
     def _kubeconfig(self, user: str, token: str) -> str:

@@ -22,10 +22,12 @@ from tailrace.sandbox.workloads import backends, containerboot, podfiles, proxyt
 from tailrace.sandbox.workloads.containerboot import Crash, Proxy, Surroundings
 from tailrace.sandbox.workloads.dataplane import Door, Forwards, Way
 from tailrace.sandbox.workloads.network import Network
+from tailrace.sandbox.workloads.paths import Paths
 
 pytestmark = pytest.mark.anyio
 
 POD, BACKEND, CLUSTER = "127.10.78.1", "127.10.78.2", "127.96.78.1"
+CLUSTER_CIDR = "127.96.0.0/16"
 DIRECTORY, CONFIG, SERVE = (
     "/etc/tsconfig/px-0",
     "/etc/tsconfig/px-0/cap-107.hujson",
@@ -81,6 +83,7 @@ class World:
     def __init__(self, network: Network, stack: AsyncExitStack) -> None:
         self.network, self._stack = network, stack
         self.tailnet = Tailnet("headscale-0.29", ids=Ids(7))
+        self.paths, self.ip_forward = Paths(network, self.tailnet, (CLUSTER_CIDR,)), True
         self.secret, self.files, self.names = Secret(), dict[str, bytes](), dict[str, list[str]]()
         self.lines: list[str] = []
 
@@ -107,7 +110,9 @@ class World:
                 state=self.secret,
                 nodes=self.tailnet.nodes,
                 network=self.network,
+                paths=self.paths,
                 pod_ip=POD,
+                ip_forward=self.ip_forward,
                 resolve=lambda name: self.names.get(name, []),
                 log=self.lines.append,
             )
@@ -207,9 +212,11 @@ async def test_it_runs_what_the_operator_writes_and_the_operator_reads_what_it_w
     proxy = spec.ProxySpec(
         name="px",
         namespace="tailrace",
+        secret_name="px-0",
         labels={},
         app="uid",
         hostname="app",
+        mode=spec.Mode.KERNEL if isinstance(target, spec.Address) else spec.Mode.USERSPACE,
         target=target,
         image=spec.Image(image="tailscale/tailscale"),
     )
@@ -459,7 +466,7 @@ async def test_a_dns_name_is_looked_at_until_it_resolves(
 
 
 async def test_an_egress_proxy_leads_from_its_pod_to_a_device(world: World) -> None:
-    """Every port but the proxy's own health page goes to the target; a target that does not exist ends it."""
+    """Every port goes to the target, that of the proxy's own page too; a target that does not exist ends it."""
     env = KERNEL | {"TS_TAILNET_TARGET_FQDN": "nas.tailnet.example"}
     world.configure(world.key())
     await ended((await world.start(env))[1])
@@ -467,9 +474,9 @@ async def test_an_egress_proxy_leads_from_its_pod_to_a_device(world: World) -> N
     nas = world.tailnet.nodes.login(auth_key=world.key(), hostname="nas", machine_key="m")
     open_backend(world.network, ip=nas.addresses[0], http="445,9002")
     proxy, _ = await world.start(env)
-    assert proxy.healthy
-    assert (await ask(world, POD, 445))[0] == 200
-    assert await ask(world, POD, 9002, "/healthz") == (200, "ok")
+    assert (proxy.healthy, proxy.shadowed) == (True, True)
+    for port in (445, 9002):
+        assert (await ask(world, POD, port, "/healthz"))[1].startswith("pod: web-0")
 
 
 async def test_a_device_waits_for_its_approval(world: World) -> None:

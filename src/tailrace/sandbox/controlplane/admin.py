@@ -80,6 +80,9 @@ def show(node: Node) -> dict[str, Any]:
         "addresses": list(node.addresses),
         "tags": list(node.tags),
         "online": node.online,
+        "advertisedRoutes": list(node.advertised),
+        "approvedRoutes": list(node.approved),
+        "appConnector": node.app_connector,
     }
 
 

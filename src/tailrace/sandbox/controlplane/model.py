@@ -341,6 +341,10 @@ class Tailnet:
             raise Refused(Why.NAME_TAKEN, name)
         return self.nodes.put(replace(node, name=name))
 
+    def move_node(self, id_: str) -> Node:
+        """Other addresses than before; on Tailscale an administrator may choose them."""
+        return self.nodes.put(replace(self.node(id_), addresses=self.nodes.reserve()))
+
     def tag_node(self, id_: str, tags: Iterable[str]) -> Node:
         """Each tag must be one that the policy knows. A tagged node has no user; on Tailscale it does not expire."""
         wanted = tuple(tags)

@@ -47,6 +47,7 @@ class NodePort:
         machine_key: str,
         advertise_tags: tuple[str, ...] = (),
         routes: Iterable[str] = (),
+        app_connector: bool = False,
     ) -> Node:
         """A client presents a key. A machine that is known keeps its node and takes the key's tags.
 
@@ -63,7 +64,7 @@ class NodePort:
             self.put(
                 replace(base, online=True, last_seen=now, node_key=f"nodekey:{self._tailnet.ids.hex(64)}")
             )
-            return self.update(known.id, hostname=hostname, routes=routes)
+            return self.update(known.id, hostname=hostname, routes=routes, app_connector=app_connector)
         number = self._tailnet.number("node")
         addresses = self.reserve()
         stable = str(number) if self._tailnet.headscale else f"n{self._tailnet.ids.text(11)}CNTRL"
@@ -84,6 +85,7 @@ class NodePort:
             authorized=self._tailnet.headscale or key.preauthorized,
             key_number=key.number,
             user=user,
+            app_connector=app_connector,
         )
         return self._advertise(node, routes)
 
@@ -129,7 +131,12 @@ class NodePort:
             self.put(replace(node, online=connected, last_seen=self._tailnet.now()))
 
     def update(
-        self, node_id: str, *, hostname: str | None = None, routes: Iterable[str] | None = None
+        self,
+        node_id: str,
+        *,
+        hostname: str | None = None,
+        routes: Iterable[str] | None = None,
+        app_connector: bool | None = None,
     ) -> Node:
         """A client tells a new hostname or other routes. The name follows unless somebody renamed the device."""
         node = self.get(node_id)
@@ -139,6 +146,8 @@ class NodePort:
             derived = naming.is_derived(node.name, node.hostname)
             name = self._free(hostname, node.number) if derived else node.name
             node = replace(node, hostname=hostname, name=name)
+        if app_connector is not None:
+            node = replace(node, app_connector=app_connector)
         return self.put(node) if routes is None else self._advertise(node, routes)
 
     def subscribe(self, callback: Callback) -> Callable[[], None]:

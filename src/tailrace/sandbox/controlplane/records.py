@@ -109,6 +109,7 @@ class Node:
     user: User | None = None
     advertised: tuple[str, ...] = ()
     approved: tuple[str, ...] = ()
+    app_connector: bool = False  # told by the client; no API of a control plane shows it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

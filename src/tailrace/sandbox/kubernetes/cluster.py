@@ -44,7 +44,7 @@ class Cluster:
         clock: Callable[[], datetime] = wall_clock,
         uids: Callable[[], str] = random_uid,
         history: int = 20_000,
-        service_cidr: str = "127.200.0.0/16",
+        service_cidr: str = "10.96.0.0/16",
     ) -> None:
         self.core = Core(clock, uids, history)
         self.tokens = Tokens(self.core)

@@ -77,7 +77,7 @@ async def echo(sock: socket.socket, client: Address) -> None:
         sock.close()
 
 
-async def greet(name: str, sock: socket.socket, client: Address) -> None:
+async def greet(name: str, sock: socket.socket, client: Address, *, kind: str = "pod") -> None:
     """HTTP that tells who answers and who asked; a PROXY header in front, of either version, is understood."""
     try:
         received, header = await _read_header(sock)
@@ -86,12 +86,12 @@ async def greet(name: str, sock: socket.socket, client: Address) -> None:
         return
 
     def answer(request: web.Request) -> web.Response:
-        lines = [f"pod: {name}", f"{request.method} {request.path}", f"from: {client[0]}"]
+        lines = [f"{kind}: {name}", f"{request.method} {request.path}", f"from: {client[0]}"]
         if header is not None:
             lines.append(
                 f"proxy-protocol: v{header.version} {header.source[0]} → port {header.destination[1]}"
             )
-        return web.Response(body="\n".join((*lines, "")).encode(), headers={"x-pod": name})
+        return web.Response(body="\n".join((*lines, "")).encode(), headers={f"x-{kind}": name})
 
     await web.serve(sock, client, answer, received=received)
 

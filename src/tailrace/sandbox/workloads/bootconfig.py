@@ -35,6 +35,7 @@ class Settings:
     dest_ip: str | None
     dest_dns_name: str | None
     tailnet_target: bool  # an egress proxy
+    tailnet_ip: str | None
     auth_key: str | None
     auth_once: bool
     hostname: str | None
@@ -55,7 +56,8 @@ class Settings:
 
     @property
     def forwards(self) -> bool:
-        return self.dest_ip is not None or self.dest_dns_name is not None
+        """It asks the kernel itself to forward; a router that a file configures does not."""
+        return bool(self.dest_ip or self.dest_dns_name or self.tailnet_target or self.routes is not None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +70,9 @@ class Config:
     locked: bool = True
     enabled: bool = True
     routes: tuple[str, ...] = ()
+    accept_routes: bool = False  # as on Linux, where nothing is said
+    exit_node: str = ""
+    app_connector: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +126,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         dest_ip=env.get("TS_DEST_IP") or None,
         dest_dns_name=env.get("TS_EXPERIMENTAL_DEST_DNS_NAME") or None,
         tailnet_target=bool(env.get("TS_TAILNET_TARGET_IP") or env.get("TS_TAILNET_TARGET_FQDN")),
+        tailnet_ip=env.get("TS_TAILNET_TARGET_IP") or None,
         auth_key=env.get("TS_AUTHKEY") or env.get("TS_AUTH_KEY") or None,
         auth_once=_flag(env, "TS_AUTH_ONCE"),
         hostname=env.get("TS_HOSTNAME") or extra.get("hostname"),
@@ -252,8 +258,33 @@ def parse_config(data: bytes) -> Config:
         server=(fields.get("serverurl") or DEFAULT_SERVER).rstrip("/"),
         locked=fields.get("locked") is not False,
         enabled=fields.get("enabled") is not False,
-        routes=tuple(_route(text, prefix) for text in fields.get("advertiseroutes") or ()),
+        routes=_routes(fields, prefix),
+        accept_routes=fields.get("acceptroutes") is True,
+        exit_node=fields.get("exitnode") or "",
+        app_connector=_app_connector(fields.get("appconnector"), prefix),
     )
+
+
+_EXIT_ROUTES = ("0.0.0.0/0", "::/0")
+
+
+def _routes(fields: Mapping[str, Any], prefix: str) -> tuple[str, ...]:
+    """An exit node is whoever advertises both default routes."""
+    routes = [_route(text, prefix) for text in fields.get("advertiseroutes") or ()]
+    return tuple(dict.fromkeys((*routes, *(_EXIT_ROUTES if fields.get("advertiseexitnode") else ()))))
+
+
+def _app_connector(value: Any, prefix: str) -> bool:
+    if value is None:
+        return False
+    if not isinstance(value, dict):
+        raise Refused(f"{prefix}json: cannot unmarshal {type(value).__name__} into field AppConnector")
+    for name, given in value.items():
+        if name.lower() != "advertise":
+            raise Refused(f"{prefix}json: unknown field {json.dumps(name)}")
+        if not isinstance(given, bool):
+            raise Refused(f"{prefix}json: cannot unmarshal {type(given).__name__} into field Advertise")
+    return any(value.values())
 
 
 def _route(text: str, prefix: str) -> str:

@@ -20,6 +20,7 @@ from tailrace.sandbox.controlplane.nodes import NodePort
 from tailrace.sandbox.controlplane.records import LoginRefused, Node
 from tailrace.sandbox.workloads import bootconfig, proxynode, proxypages
 from tailrace.sandbox.workloads.network import Network
+from tailrace.sandbox.workloads.paths import CLUSTER, INTERNET, Paths, Traveller
 from tailrace.sandbox.workloads.proxyconfig import Configuration
 from tailrace.sandbox.workloads.proxydoors import Doors
 from tailrace.sandbox.workloads.proxystate import (
@@ -53,7 +54,9 @@ class Surroundings:
     state: StateSecret
     nodes: NodePort
     network: Network
+    paths: Paths
     pod_ip: str
+    ip_forward: bool  # the pod's kernel forwards, or containerboot may make it do so
     resolve: Resolve
     log: Callable[[str], None]
 
@@ -84,6 +87,11 @@ class Proxy:
         finally:
             self._container = None
             self._ended.set()
+
+    @property
+    def shadowed(self) -> bool:
+        """Whether what comes to the pod's address, probes too, is sent on to a device."""
+        return self._container is not None and self._container.shadowed
 
     def files_changed(self) -> None:
         """The kubelet has refreshed the mounted files."""
@@ -125,7 +133,7 @@ class _Container:
     def __init__(self, around: Surroundings, bell: _Bell, stack: ExitStack) -> None:
         """Everything up to tailscaled's start. What is opened goes onto `stack`. Raises Crash."""
         self._around, self._bell, self._log = around, bell, around.log
-        self.healthy = False
+        self.healthy = self.shadowed = False
         env = around.env
         try:
             self._settings = settings = bootconfig.read_settings(env)
@@ -133,12 +141,14 @@ class _Container:
             self._config = Configuration(settings, env, read_file=around.read_file, list_dir=around.list_dir)
         except bootconfig.Refused as refused:
             raise Crash(f"invalid configuration: {refused}") from refused
+        self._check_forwarding()
         in_cluster = bool(env.get("KUBERNETES_SERVICE_HOST"))
         self._store = Store(around.state, settings.kube_secret, in_cluster=in_cluster, log=around.log)
         self._store.reset(settings.pod_uid, self._config.wanted.auth_key if settings.one_step else None)
         self._daemon = self._start_daemon(stack)
+        self._pages = stack.enter_context(ExitStack())
         try:
-            proxypages.open_pages(around.network, pages, self._answer_page, stack)
+            proxypages.open_pages(around.network, pages, self._answer_page, self._pages)
         except OSError as error:
             raise Crash(f"failed to listen: {error}") from error
         self._targets = Targets(
@@ -150,13 +160,42 @@ class _Container:
             log=around.log,
             stack=stack,
         )
+        egress = settings.tailnet_target
         self._doors = Doors(
-            around.network, resolve=self._resolve_host, changed=bell.ring, taken=proxypages.doors(pages)
+            around.network,
+            resolve=self._find_way if egress else self._resolve_host,
+            changed=bell.ring,
+            taken=() if egress else proxypages.doors(pages),
+            connect=(lambda ip, port: around.paths.connect(self._traveller, ip, port)) if egress else None,
         )
         stack.callback(self._doors.close)
+        if settings.tailnet_ip:  # behind a router, perhaps
+            stack.callback(around.paths.watch(bell.ring))
+        self._stack = stack
+        self._led_to: Sequence[str] = ()
+        self._stuck = False
         self._serve: bootconfig.Serve | None = None
         self._serve_data: bytes | None = None
         self._announced = False
+
+    def _check_forwarding(self) -> None:
+        """What containerboot itself makes the kernel do before anything starts. Raises Crash."""
+        settings, forwards = self._settings, self._around.ip_forward
+        if settings.userspace or not settings.forwards:
+            return
+        for kind, text in (("cluster", settings.dest_ip), ("tailnet", settings.tailnet_ip)):
+            try:
+                ipaddress.ip_address(text or "::")
+            except ValueError:
+                unable = f"ParseAddr({json.dumps(text)}): unable to parse IP"
+                self._log(f"Failed to enable IP forwarding: invalid {kind} destination IP: {unable}")
+                forwards = False
+        if not forwards:
+            self._log("To run tailscale as a proxy or router container, IP forwarding must be enabled.")
+            raise Crash(
+                "you can either set the sysctls as a privileged initContainer, or run the tailscale container "
+                "with privileged=true."
+            )
 
     def _start_daemon(self, stack: ExitStack) -> proxynode.Daemon:
         identity = proxynode.read_identity(self._store.data)
@@ -169,13 +208,16 @@ class _Container:
     async def main(self) -> NoReturn:
         """Log in, then follow every change. Raises _Exit or Crash."""
         await self._log_in()
+        if self._settings.userspace or self._around.ip_forward:
+            end = self._around.paths.carry(self._node.number, (CLUSTER, INTERNET))
+            self._stack.callback(end)
         if self._settings.serve_config and self._config.locked:
             locked = "can't reconfigure tailscaled when using a config file; config file is locked"
             raise Crash(f"failed to unset serve config: {locked}")
         while True:
             self._reload()
             self._daemon.look()
-            if (state := self._daemon.state) != "Running":
+            if (state := self._daemon.state) != "Running" and not self._stuck:
                 raise Crash(f"tailscaled left running state (now in state {json.dumps(state)}), exiting")
             self._apply()
             await self._bell.wait()
@@ -280,7 +322,7 @@ class _Container:
         the device's id before its forwarding works, its addresses only after."""
         node, store = self._node, self._store
         store.put("storing device ID in Kubernetes Secret", {DEVICE_ID: node.id.encode()})
-        if not self._forward():
+        if not self._forward() or self._stuck:
             return
         endpoints = {
             DEVICE_FQDN: f"{node.fqdn}.".encode(),
@@ -299,17 +341,29 @@ class _Container:
             self._doors.match((), (), None)
             return True
         egress = self._settings.tailnet_target
-        targets = self._targets.find()
+        targets = self._led_to if self._stuck else self._targets.find(self._node.number)
         if targets is None:
-            if egress and not self._announced:  # containerboot leaves its loop, and is restarted
-                raise _Exit
-            return False
+            if not egress:
+                return False
+            self._leave_loop()
+            targets = self._led_to
+        self._led_to = targets
+        if egress and not self.shadowed:
+            self.shadowed = True
+            self._pages.close()
         entrances = (self._around.pod_ip,) if egress else self._node.addresses
         try:
             self._doors.match(entrances, targets, self._serve)
         except OSError as error:
             raise Crash(f"installing proxy rules: {error}") from error
         return True
+
+    def _leave_loop(self) -> None:
+        """The target's name is no peer's. containerboot stops to follow the tailnet: before its start was complete it
+        exits, later it waits for tailscaled to end, with the rules that it installed. Raises _Exit."""
+        if not self._announced:
+            raise _Exit
+        self._stuck = True
 
     def _apply_serve(self) -> None:
         """Take over a changed serve file. The tailnet has no certificates, so one with HTTPS is not applied."""
@@ -333,6 +387,16 @@ class _Container:
             self._forward()
         doing = "serve proxy: error storing HTTPS endpoint"
         self._store.put(doing, {HTTPS_ENDPOINT: bootconfig.NO_HTTPS.encode()})
+
+    @property
+    def _traveller(self) -> Traveller:
+        wanted = self._config.wanted
+        return Traveller(self._node.number, wanted.accept_routes, wanted.exit_node)
+
+    def _find_way(self, ip: str) -> str | None:
+        """Where an address of the tailnet, or of a route in it, really is."""
+        hop = self._around.paths.find(self._traveller, ip)
+        return None if hop is None else hop.ip
 
     def _resolve_host(self, host: str) -> str | None:
         """The IPv4 address of a serve target, which may be an address already."""

@@ -25,6 +25,7 @@ from tailrace.sandbox.kubernetes.status import ApiError
 from tailrace.sandbox.workloads import backends, podfiles
 from tailrace.sandbox.workloads.containerboot import Crash, Proxy, Surroundings
 from tailrace.sandbox.workloads.network import Network
+from tailrace.sandbox.workloads.paths import Paths
 from tailrace.sandbox.workloads.podstatus import ContainerState
 from tailrace.sandbox.workloads.proxytargets import Resolve
 
@@ -45,6 +46,7 @@ class Ground:
     cluster: Cluster
     network: Network
     nodes: NodePort
+    paths: Paths
     resolve: Resolve
     environment: Mapping[str, str]  # what every container finds
     pod_cidr: str
@@ -70,6 +72,8 @@ class Program(Protocol):
 
     @property
     def healthy(self) -> bool: ...
+    @property
+    def shadowed(self) -> bool: ...
     async def run(self) -> None: ...
     def files_changed(self) -> None: ...
 
@@ -78,6 +82,7 @@ class Backend:
     """A program that is not simulated: its doors are open while it runs, and it never ends by itself."""
 
     healthy = True
+    shadowed = False
 
     def __init__(self, pod: Pod, part: Doc) -> None:
         """`part` is the pod with the containers that this program answers for; none: it opens nothing."""
@@ -225,7 +230,9 @@ class Container:
                 state=_OwnSecret(pod.ground.cluster, namespace, secret, account),
                 nodes=pod.ground.nodes,
                 network=pod.ground.network,
+                paths=pod.ground.paths,
                 pod_ip=pod.ip,
+                ip_forward=_forwards_ip(pod.doc["spec"], self._doc, environment),
                 resolve=pod.ground.resolve,
                 log=self.note,
             )
@@ -245,7 +252,8 @@ class Container:
             await asyncio.sleep((probe.get("periodSeconds") or 10) * pace)
 
     def _answers_probe(self, program: Program, probe: Doc) -> bool:
-        """What a connection to the probed port would show; only the health page says more than that it is there."""
+        """What a connection to the probed port would show; only the health page says more than that it is there.
+        What an egress proxy sends on to a device, no page answers. A command is taken to ask for that page."""
         asked = probe.get("httpGet") or probe.get("tcpSocket") or {}
         named = {p["name"]: p["containerPort"] for p in self._doc.get("ports") or () if "name" in p}
         port = named.get(asked.get("port"), asked.get("port"))
@@ -254,6 +262,8 @@ class Container:
                 self._pod.ground.network.place("tcp", self._pod.ip, port)
             except ConnectionRefusedError:
                 return False
+        if "httpGet" in probe and program.shadowed:
+            return False
         return program.healthy or "tcpSocket" in probe
 
     def _set_ready(self, ready: bool) -> None:
@@ -289,6 +299,32 @@ class _OwnSecret:
         except ApiError:
             return False
         return True
+
+
+def _forwards_ip(spec: Doc, container: Doc, environment: Mapping[str, str]) -> bool:
+    """Whether the pod's kernel forwards: by a sysctl, a privileged initial container that sets it, or containerboot,
+    which does it itself when its environment makes it a proxy and it is privileged."""
+    sysctls = (spec.get("securityContext") or {}).get("sysctls") or ()
+    if any((s.get("name"), s.get("value")) == ("net.ipv4.ip_forward", "1") for s in sysctls):
+        return True
+    for initial in spec.get("initContainers") or ():
+        said = " ".join((*(initial.get("command") or ()), *(initial.get("args") or ())))
+        if _is_privileged(initial) and "ip_forward" in said:
+            return True
+    return _is_privileged(container) and any(environment.get(name) for name in _FORWARDING)
+
+
+_FORWARDING = (
+    "TS_DEST_IP",
+    "TS_EXPERIMENTAL_DEST_DNS_NAME",
+    "TS_TAILNET_TARGET_IP",
+    "TS_TAILNET_TARGET_FQDN",
+    "TS_ROUTES",
+)
+
+
+def _is_privileged(container: Doc) -> bool:
+    return bool((container.get("securityContext") or {}).get("privileged"))
 
 
 def is_proxy(container: Doc) -> bool:

@@ -8,7 +8,7 @@ addresses, the Service side for ClusterIPs.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -18,6 +18,7 @@ from tailrace.sandbox.workloads import proxyprotocol, relay
 from tailrace.sandbox.workloads.network import Address, Network, Target, TcpListener, UdpListener
 
 Doc = Mapping[str, Any]
+Connect = Callable[[str, int], Awaitable[socket.socket]]
 
 
 class Door(NamedTuple):
@@ -40,10 +41,17 @@ class Forwards:
     """Open doors, made to match what is wanted; untouched ones keep their connections."""
 
     def __init__(
-        self, network: Network, *, cut: bool, resolve: Callable[[str], str | None] = lambda host: host
+        self,
+        network: Network,
+        *,
+        cut: bool,
+        resolve: Callable[[str], str | None] = lambda host: host,
+        connect: Connect | None = None,
     ) -> None:
-        """`cut`: a door that closes breaks its connections. `resolve`: host of a target → IP, None if unknown."""
+        """`cut`: a door that closes breaks its connections. `resolve`: host of a target → IP, None if unknown.
+        `connect` goes there, straight if it is not given."""
         self._network, self._cut, self._resolve = network, cut, resolve
+        self._connect = connect or network.connect
         self._open: dict[Door, TcpListener | UdpListener] = {}
         self._ways: dict[Door, Way] = {}
 
@@ -81,12 +89,12 @@ class Forwards:
         if door.protocol == "udp":
             return self._network.listen_udp(door.ip, door.port, pick)
         return self._network.listen_tcp(
-            door.ip, door.port, partial(forward, self._network, pick, way.proxy_protocol)
+            door.ip, door.port, partial(forward, self._connect, pick, way.proxy_protocol)
         )
 
 
 async def forward(
-    network: Network, pick: Target, proxy_protocol: int, client: socket.socket, address: Address
+    connect: Connect, pick: Target, proxy_protocol: int, client: socket.socket, address: Address
 ) -> None:
     """Carry one accepted connection to what `pick` says; reset it when nobody answers there."""
     target = pick()
@@ -94,7 +102,7 @@ async def forward(
         relay.reset(client)
         return
     try:
-        backend = await network.connect(*target)
+        backend = await connect(*target)
     except OSError:
         relay.reset(client)
         return

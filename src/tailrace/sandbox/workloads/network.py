@@ -1,10 +1,12 @@
 """The sandbox's network: who listens on which address, and the way there.
 
-Pods, ClusterIPs and tailnet devices have loopback addresses of their own, so that anything on this machine reaches
-them under the address that the cluster shows. Where the machine does not allow that (ports under 1024 without the
-right to bind them, a system whose loopback has one address only, a second sandbox that holds the address) the
-listener sits on a free port of 127.0.0.1 and everything inside the sandbox still finds it under its own address.
-Inside, an address of the sandbox on which nobody listens refuses, whatever else this machine runs there.
+A device of the tailnet has a loopback address, so that anything on this machine reaches it. Pods and ClusterIPs have
+addresses as every cluster has them, and listen at a loopback twin (`Network.twin`). Where the machine does not allow
+that (ports under 1024 without the right to bind them, a system whose loopback has one address only, a second sandbox
+that holds the address) the listener sits on a free port of 127.0.0.1 and everything inside the sandbox still finds it
+under its own address. So does every host of another network, written `192.168.1.20%office`: the part behind the sign
+says in whose network the address is meant, and only who names it gets there. Inside, an address of the sandbox on
+which nobody listens refuses, whatever else this machine runs there.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import asyncio
 import errno
 import ipaddress
 import socket
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -37,9 +39,13 @@ _ELSEWHERE = frozenset({errno.EACCES, errno.EADDRNOTAVAIL, errno.EADDRINUSE})
 class Network:
     """Listeners by address, connections between them, and the tasks that serve them."""
 
-    def __init__(self, own: Iterable[str] = ()) -> None:
-        """`own`: the networks (CIDR) that belong to this sandbox."""
-        self._own = tuple(ipaddress.ip_network(cidr) for cidr in own)
+    def __init__(self, own: Iterable[str] = (), twins: Mapping[str, str] | None = None) -> None:
+        """`own`: the networks (CIDR) that belong to this sandbox. `twins`: more of them, and where those listen."""
+        pairs = (
+            (ipaddress.IPv4Network(shown), ipaddress.IPv4Network(at)) for shown, at in (twins or {}).items()
+        )
+        self._twins = tuple(pairs)
+        self._own = (*(ipaddress.ip_network(cidr) for cidr in own), *(shown for shown, _ in self._twins))
         self._places: dict[
             tuple[str, str, int], Address
         ] = {}  # (protocol, ip, port) → where it really listens
@@ -93,7 +99,7 @@ class Network:
         try:
             if source is not None:
                 with suppress(OSError):
-                    sock.bind((source, 0))
+                    sock.bind((self.twin(source) or "127.0.0.1", 0))
             await asyncio.get_running_loop().sock_connect(sock, place)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except BaseException:
@@ -106,9 +112,19 @@ class Network:
         place = self._places.get((protocol, ip, port))
         if place is not None:
             return place
-        if any(ipaddress.ip_address(ip) in network for network in self._own):
+        if "%" in ip or any(ipaddress.ip_address(ip) in network for network in self._own):
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens on {ip}:{port}")
         return (ip, port)
+
+    def twin(self, ip: str) -> str | None:
+        """The loopback address that stands for `ip`, which may be itself; None when there is none."""
+        if "%" in ip:
+            return None
+        address = ipaddress.ip_address(ip)
+        for shown, at in self._twins:
+            if address in shown:
+                return str(at[int(address) - int(shown.network_address)])
+        return ip if address.is_loopback else None
 
     def listening(self, ip: str) -> frozenset[tuple[str, int]]:
         """(protocol, port) of everything that answers at an address: what a whole-address forward leads to."""
@@ -134,7 +150,8 @@ class Network:
         if key in self._places:
             raise OSError(errno.EADDRINUSE, f"{listener.ip}:{listener.port} is taken")
         try:
-            sock.bind((listener.ip, listener.port))
+            twin = self.twin(listener.ip)
+            sock.bind(("127.0.0.1", 0) if twin is None else (twin, listener.port))
         except OSError as error:
             if error.errno not in _ELSEWHERE:
                 raise

@@ -57,6 +57,9 @@ class Configuration:
             auth_key=config.auth_key,
             routes=config.routes,
             enabled=config.enabled,
+            accept_routes=config.accept_routes,
+            exit_node=config.exit_node,
+            app_connector=config.app_connector,
         )
         return True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from tailrace.sandbox.workloads.bootconfig import Serve
-from tailrace.sandbox.workloads.dataplane import Door, Forwards, Way
+from tailrace.sandbox.workloads.dataplane import Connect, Door, Forwards, Way
 from tailrace.sandbox.workloads.network import Address, Network
 
 
@@ -23,10 +23,13 @@ class Doors:
         resolve: Callable[[str], str | None],
         changed: Callable[[], None],
         taken: Iterable[Door] = (),
+        connect: Connect | None = None,
     ) -> None:
-        """`changed` is called when ports at a target come or go; `taken` are doors of the proxy itself."""
+        """`changed` is called when ports at a target come or go; `taken` are doors of the proxy itself. `resolve` and
+        `connect` are the proxy's own way to what it leads to."""
         self._network, self._changed, self._taken = network, changed, frozenset(taken)
-        self._forwards = Forwards(network, cut=True, resolve=resolve)
+        self._resolve = resolve
+        self._forwards = Forwards(network, cut=True, resolve=resolve, connect=connect)
         self._watched: dict[str, Callable[[], None]] = {}
 
     def match(self, entrances: Sequence[str], targets: Sequence[str], serve: Serve | None) -> None:
@@ -35,7 +38,7 @@ class Doors:
         Only IPv4 is carried. Raises OSError when somebody else listens at an entrance.
         """
         entries, ends = ([ip for ip in ips if ":" not in ip] for ips in (entrances, targets))
-        self._watch(ends)
+        self._watch(filter(None, map(self._resolve, ends)))
         ways = self._follow(ends)
         if serve is not None:
             for port, forward in serve.tcp.items():
@@ -47,7 +50,8 @@ class Doors:
         """(protocol, port) of all that answers at the targets, and where to go for it."""
         found: dict[tuple[str, int], list[Address]] = {}
         for ip in targets:
-            for protocol, port in sorted(self._network.listening(ip)):
+            at = self._resolve(ip)
+            for protocol, port in sorted(self._network.listening(at) if at else ()):
                 found.setdefault((protocol, port), []).append((ip, port))
         return {key: Way(tuple(addresses)) for key, addresses in found.items()}
 

@@ -35,6 +35,9 @@ class Preferences:
     tags: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     enabled: bool = True
+    accept_routes: bool = False
+    exit_node: str = ""
+    app_connector: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +89,8 @@ def encode_profile(identity: Identity, node: Node, wanted: Preferences) -> dict[
         "Hostname": wanted.hostname,
         "WantRunning": wanted.enabled,
         "AdvertiseRoutes": list(wanted.routes) or None,
+        "RouteAll": wanted.accept_routes,
+        "AppConnector": {"Advertise": wanted.app_connector},
         "Config": {
             "PrivateNodeKey": f"privkey:{secrets.token_hex(32)}",
             "UserProfile": login,
@@ -138,13 +143,19 @@ class Daemon:
             machine_key=self.identity.machine_key,
             advertise_tags=wanted.tags,
             routes=wanted.routes,
+            app_connector=wanted.app_connector,
         )
 
     def configure(self, wanted: Preferences) -> None:
         """Tell hostname and routes. A dropped client tells nobody."""
         self._enabled = wanted.enabled
         if self.node is not None and not self.dropped:
-            self.node = self._nodes.update(self.node.id, hostname=wanted.hostname, routes=wanted.routes)
+            self.node = self._nodes.update(
+                self.node.id,
+                hostname=wanted.hostname,
+                routes=wanted.routes,
+                app_connector=wanted.app_connector,
+            )
 
     def look(self) -> None:
         """Find out whether the node key has expired, which the control plane tells with the network map."""

@@ -32,24 +32,25 @@ class Targets:
         stack: ExitStack,
     ) -> None:
         """`changed` is called when `find` may answer something else; `stack` ends that."""
-        self._ip = settings.dest_ip or env.get("TS_TAILNET_TARGET_IP")
+        self._ip = settings.dest_ip or settings.tailnet_ip
         self._name = settings.dest_dns_name
         self._peer = env.get("TS_TAILNET_TARGET_FQDN", "").rstrip(".").casefold()
         self._nodes, self._resolve, self._changed, self._log = nodes, resolve, changed, log
         self._found: Sequence[str] = ()
+        self._peer_number: int | None = None
         self._failures, self._due = 0, True
         self._timer: asyncio.TimerHandle | None = None
         stack.callback(self._stop)
         if self._peer:
             stack.callback(nodes.subscribe(self._peer_changed))
 
-    def find(self) -> Sequence[str] | None:
-        """Nothing for a proxy without a target; None while the target is not known."""
+    def find(self, own: int) -> Sequence[str] | None:
+        """Nothing for a proxy without a target; None while the target is not known. `own`: the proxy's own node."""
         if self._ip:
             return (self._ip,)
         if self._name:
             return self._look_up(self._name) or None
-        return self._find_peer() if self._peer else ()
+        return self._find_peer(own) if self._peer else ()
 
     def _look_up(self, name: str) -> Sequence[str]:
         """The addresses as last seen: a name that stops resolving keeps them."""
@@ -70,9 +71,10 @@ class Targets:
         self._due = True
         self._changed()
 
-    def _find_peer(self) -> Sequence[str] | None:
+    def _find_peer(self, own: int) -> Sequence[str] | None:
         for node in self._nodes.all():
-            if node.fqdn.casefold() == self._peer:
+            if node.number != own and node.fqdn.casefold() == self._peer:
+                self._peer_number = node.number
                 return node.addresses
         self._log(
             f"could not find Tailscale node, service or 4via6 address {json.dumps(self._peer)}; "
@@ -80,8 +82,9 @@ class Targets:
         )
         return None
 
-    def _peer_changed(self, kind: ChangeKind, node: Node) -> None:
-        if node.fqdn.casefold() == self._peer:
+    def _peer_changed(self, _kind: ChangeKind, node: Node) -> None:
+        """The target itself, also as it gets another name, or one that takes its name."""
+        if node.number == self._peer_number or node.fqdn.casefold() == self._peer:
             self._changed()
 
     def _stop(self) -> None:
