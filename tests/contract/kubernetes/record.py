@@ -16,6 +16,7 @@ from tests.contract.kubernetes.talks import (
     applies,
     background,
     definitions,
+    kinds,
     lists,
     objects,
     refusals,
@@ -25,7 +26,7 @@ from tests.contract.kubernetes.talks import (
 from tests.rig import apiserver
 
 SEEN = Path(__file__).with_name("seen.json")
-_MODULES = (writes, objects, applies, lists, background, definitions, access, services, refusals)
+_MODULES = (writes, objects, applies, lists, background, definitions, kinds, access, services, refusals)
 
 
 TALKS = talking.collect(_MODULES)

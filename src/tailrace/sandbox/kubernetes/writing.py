@@ -110,7 +110,7 @@ class Writer:
         place = metadata if isinstance(metadata, dict) else {}
         kind = f"{group}/{version}, Kind={resource.kind}"
         what = f"({place.get('namespace', '')}/{place.get('name', '')}; {kind})"
-        if wrong := typed.complain(doc, schema, closed=resource.crd is None):
+        if wrong := typed.complain(doc, schema, closed=True):
             raise status.ApiError(500, "", f"failed to create typed patch object {what}: {wrong}")
         if wrong := validation.check_conversion(doc, schema):
             why = f"unable to convert unstructured object to {kind}: {wrong}"
@@ -390,14 +390,14 @@ class Writer:
             if resource.kind == "CustomResourceDefinition" and not wrong:
                 wrong += _uncompiled(new)
         else:
-            wrong += validation.validate_custom(new, self._core.schema(resource))
-            if not wrong:  # rules are judged on documents whose types are right
-                wrong += self._broken_rules(resource, new, old)
+            wrong += validation.validate_custom(new, self._core.schema(resource), subresource)
+            rules = self._core.of_crd("rules", resource, cel.Rules)
+            if rules and (skipped := validation.skip_rules(wrong)):
+                wrong.append(skipped)
+            else:
+                wrong += rules.check(new, old)
         if wrong:
             raise status.invalid(resource.group, resource.kind, new["metadata"].get("name", ""), wrong)
-
-    def _broken_rules(self, resource: Resource, new: Doc, old: Doc | None) -> Iterable[Any]:
-        return self._core.of_crd("rules", resource, cel.Rules).check(new, old)
 
 
 @dataclass(frozen=True, slots=True)

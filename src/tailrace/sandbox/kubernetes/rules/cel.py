@@ -67,6 +67,10 @@ class Rules:
         """Compile the rules of an `openAPIV3Schema`. A rule that does not compile breaks every check."""
         self._root = _place(openapi, view_of(openapi, root=True))
 
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self._root is not None
+
     def check(self, new: Doc, old: Doc | None) -> list[Broken]:
         """The rules that `new` breaks, `old` being what it replaces (None: it is created).
 

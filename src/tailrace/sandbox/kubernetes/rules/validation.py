@@ -9,8 +9,9 @@ Source of the words: a kube-apiserver 1.36, and `k8s.io/apimachinery/pkg/api/val
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from tailrace.sandbox.kubernetes.documents.schema import Schema, copy_of
@@ -49,6 +50,11 @@ __all__ = [
 ]
 
 ANNOTATIONS_LIMIT: Final = 256 * 1024
+_BLOCKING: Final = frozenset({"Unsupported value", "Required value", "Too long", "Too many"})
+_NOT_ASKED: Final = (
+    "some validation rules were not checked because the object was invalid; "
+    "correct the existing errors to complete validation"
+)
 
 
 def validate(resource_kind: tuple[str, str], new: Doc, old: Doc | None = None) -> list[FieldError]:
@@ -60,9 +66,26 @@ def validate(resource_kind: tuple[str, str], new: Doc, old: Doc | None = None) -
     return _distinct(rule(new, old)) if rule else []
 
 
-def validate_custom(doc: Doc, schema: Schema) -> list[FieldError]:
-    """What a custom resource's schema has against the document. It is pruned, and defaults are filled in."""
-    return _distinct(custom_rules.check_value(doc, schema.facts))
+def validate_custom(doc: Doc, schema: Schema, subresource: str = "") -> list[FieldError]:
+    """What a custom resource's schema has against the document. It is pruned, and defaults are filled in.
+
+    Of a status that is written by itself nothing else is judged, and the words name the fields from there.
+    """
+    node = schema.facts
+    if subresource != "status":
+        return _distinct(custom_rules.check_value(doc, node))
+    inner = (node.get("properties") or {}).get("status") or {}
+    found = _distinct(custom_rules.check_value(doc["status"], inner)) if "status" in doc else []
+    return [
+        e if e.path == "<nil>" else dataclasses.replace(e, path=f"status.{e.path}".rstrip(".")) for e in found
+    ]
+
+
+def skip_rules(errors: Iterable[FieldError]) -> FieldError | None:
+    """The notice that the rules in CEL were not asked, where one of these errors keeps them from it."""
+    if any(error.of_type or error.kind in _BLOCKING for error in errors):
+        return fe.invalid_value("<nil>", None, _NOT_ASKED)
+    return None
 
 
 def _distinct(errors: Iterator[FieldError]) -> list[FieldError]:
