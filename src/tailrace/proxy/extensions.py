@@ -6,6 +6,7 @@ such an annotation is not valid, so nothing half-read reaches a pod.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,26 +52,35 @@ class _Patch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spec: dict[str, Any] = {}
 
 
+_SHAPES: Mapping[str, Any] = {
+    VOLUMES: list[core_v1.Volume],
+    VOLUME_MOUNTS: list[core_v1.VolumeMount],
+    ENV_FROM: list[core_v1.EnvFromSource],
+    POD_PATCH: _Patch,
+}
+
+
 def read(annotations: Mapping[str, str]) -> tuple[Extensions, tuple[str, ...]]:
     """What a class asks for in its annotations, and a sentence for each that cannot be read."""
-    problems: list[str] = []
-
-    def take(key: str, kind: Any) -> Any:
-        if not (text := annotations.get(key, "")):
-            return None
-        try:
-            return _check(_parse(text), kind)
-        except ValueError as error:
-            problems.append(f"annotation {key}: {error}; write {EXAMPLES[key]}")
-            return None
-
-    found = Extensions(
-        volumes=tuple(take(VOLUMES, list[core_v1.Volume]) or ()),
-        mounts=tuple(take(VOLUME_MOUNTS, list[core_v1.VolumeMount]) or ()),
-        env_from=tuple(take(ENV_FROM, list[core_v1.EnvFromSource]) or ()),
-        patch=take(POD_PATCH, _Patch) or {},
+    found = {key: _read_one(key, annotations.get(key, "")) for key in EXAMPLES}
+    read = Extensions(
+        volumes=tuple(found[VOLUMES][0] or ()),
+        mounts=tuple(found[VOLUME_MOUNTS][0] or ()),
+        env_from=tuple(found[ENV_FROM][0] or ()),
+        patch=found[POD_PATCH][0] or {},
     )
-    return found, tuple(problems)
+    return read, tuple(problem for _, problem in found.values() if problem)
+
+
+@functools.lru_cache(maxsize=256)  # every proxy of a class reads the same texts whenever it is looked at
+def _read_one(key: str, text: str) -> tuple[Any, str]:
+    """The document, which nobody may change, and what is wrong with it."""
+    if not text:
+        return None, ""
+    try:
+        return _check(_parse(text), _SHAPES[key]), ""
+    except ValueError as error:
+        return None, f"annotation {key}: {error}; write {EXAMPLES[key]}"
 
 
 def _parse(text: str) -> Any:
