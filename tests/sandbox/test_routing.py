@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from functools import partial
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 
 from tailrace.sandbox.workloads.outside import Device
@@ -365,3 +367,33 @@ async def test_a_device_comes_and_goes(world: World) -> None:
     owned.remove()
     with pytest.raises(ValueError, match="is called db"):
         world.outside.get("db")
+
+
+async def test_the_world_outside_is_made_over_http(world: World) -> None:
+    """What a user does with `kubectl create --raw /sandbox/…`: a router, a client, a host, and a look at it."""
+    trust = ssl.create_default_context(cadata=world._ca_pem)
+    headers = {"authorization": f"Bearer {world.admin_token}"}
+    async with httpx.AsyncClient(verify=trust, trust_env=False, base_url=world.url, headers=headers) as http:
+
+        async def ask(method: str, path: str, **body: Any) -> tuple[int, Doc]:
+            answer = await http.request(method, f"/sandbox/{path}", json=body)
+            return answer.status_code, answer.json()
+
+        code, shown = await ask("POST", "devices", hostname="router", routes=[LAN], lan="office")
+        assert (code, shown["name"], shown["online"]) == (200, "router", True)
+        assert shown["advertisedRoutes"] == [LAN]
+        assert (await ask("POST", "hosts", ip=PRINTER, lan="office", name="printer"))[0] == 200
+        assert (await ask("POST", "devices", hostname="laptop", http=[]))[0] == 200
+        approve(world, "router", LAN)
+        code, refused = await ask("POST", "devices/laptop/fetch", host=PRINTER)
+        assert (code, refused["message"]) == (400, f"[Errno 113] no way to {PRINTER}")
+        assert (await ask("PUT", "devices/laptop", acceptRoutes=True))[1]["acceptRoutes"] is True
+        code, seen = await ask("POST", "devices/laptop/fetch", host=PRINTER)
+        assert (code, seen["status"], seen["body"].splitlines()[0]) == (200, 200, "host: printer")
+        assert (await ask("PUT", "devices/router", online=False, routes=[]))[1]["online"] is False
+        assert (await ask("POST", "devices/laptop/fetch", host=PRINTER))[0] == 400
+        assert (await ask("DELETE", "devices/router"))[0] == 200
+        for path, body in (("devices", {}), ("devices", {"host": "x"}), ("hosts", {"ip": "x"})):
+            assert (await ask("POST", path, **body))[0] == 400
+        assert (await ask("DELETE", "devices/router"))[0] == 400
+        assert device(world, "router") is None

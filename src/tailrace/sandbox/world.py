@@ -32,7 +32,7 @@ from tailrace.sandbox.kubernetes.core import Call
 from tailrace.sandbox.kubernetes.server import ApiServer
 from tailrace.sandbox.kubernetes.status import ApiError
 from tailrace.sandbox.serve import Listener
-from tailrace.sandbox.workloads import controllers, web
+from tailrace.sandbox.workloads import controllers, outsideverbs, web
 from tailrace.sandbox.workloads.containers import Ground
 from tailrace.sandbox.workloads.kubelet import Kubelet
 from tailrace.sandbox.workloads.network import Network
@@ -129,6 +129,7 @@ class World:
         self.api.admin |= {
             ("POST", "pods/*/*/crash"): lambda namespace, pod, _: self.kubelet.kill(namespace, pod),
             ("POST", "clock"): lambda body: self.jump(float(body["seconds"])),
+            **outsideverbs.build(self.outside),
         }
         await self.kubelet.start()
         for controller in (

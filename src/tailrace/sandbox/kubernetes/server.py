@@ -10,12 +10,14 @@ import contextlib
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from tailrace.errors import TailraceError
 from tailrace.sandbox.faults import Faults
 from tailrace.sandbox.kubernetes import discovery, impersonation, status
 from tailrace.sandbox.kubernetes.admission import ANONYMOUS, User
@@ -77,8 +79,9 @@ class ApiServer:
         self.requests: Counter[tuple[str, str, str]] = Counter()
         self.read_log: LogReader = lambda *_: None
         self.mute = False  # watches stay open and say nothing
-        # By method and path; `*` is a part of the path that is handed on, before the body.
-        self.admin: dict[tuple[str, str], Callable[..., None]] = {
+        # By method and path; `*` is a part of the path that is handed on, before the body. What is answered may take
+        # time; None is a plain success.
+        self.admin: dict[tuple[str, str], Callable[..., Any]] = {
             ("POST", "watches/cut"): lambda _: self.cut_watches(),
             ("POST", "watches/mute"): lambda _: setattr(self, "mute", True),
             ("POST", "watches/unmute"): lambda _: setattr(self, "mute", False),
@@ -117,7 +120,7 @@ class ApiServer:
             call = build_call(user, request.query, request.header(b"user-agent"), request.method)
             target = parse_target(request.path)
             if target is None:
-                answer = self._answer_path(request, user)
+                answer = await self._answer_path(request, user)
             else:
                 found = await self._answer_target(request, target, call)
                 if isinstance(found, _Stream):
@@ -146,10 +149,10 @@ class ApiServer:
 
     # What is no resource -----------------------------------------------------------------------------------------
 
-    def _answer_path(self, request: Request, user: User) -> Answer:
+    async def _answer_path(self, request: Request, user: User) -> Answer:
         path = request.path.rstrip("/") or "/"
         if path.startswith(ADMIN_PREFIX):
-            return self._administer(request, path, user)
+            return await self._administer(request, path, user)
         self.cluster.access.check(user, Attributes(verb=_PATH_VERBS.get(request.method, "get"), path=path))
         if path.startswith(_HEALTH):
             return Answer(b"ok", media="text/plain; charset=utf-8")
@@ -164,19 +167,21 @@ class ApiServer:
             raise status.method_not_allowed()
         return Answer(found)
 
-    def _administer(self, request: Request, path: str, user: User) -> Answer:
+    async def _administer(self, request: Request, path: str, user: User) -> Answer:
         """The hand of whoever runs the sandbox; only an administrator has it."""
         act = self._find_admin(request.method, path.removeprefix(ADMIN_PREFIX).split("/"))
         self.cluster.access.check(user, Attributes(verb=request.method.lower(), path=path))
         if act is None:
             raise status.no_such_resource()
         try:
-            act(request.document("") if request.body.strip() else {})
-        except (ValueError, KeyError, TypeError) as wrong:
+            done = act(request.document("") if request.body.strip() else {})
+            told = await done if isinstance(done, Awaitable) else done
+        except (ValueError, KeyError, TypeError, OSError, TailraceError) as wrong:
             raise status.bad_request(str(wrong)) from None
-        return Answer(encode({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+        success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+        return Answer(encode(success if told is None else told))
 
-    def _find_admin(self, method: str, asked: list[str]) -> Callable[[Doc], None] | None:
+    def _find_admin(self, method: str, asked: list[str]) -> Callable[[Doc], Any] | None:
         for (known, template), act in self.admin.items():
             parts = template.split("/")
             if known == method and len(parts) == len(asked):
