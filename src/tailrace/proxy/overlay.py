@@ -119,20 +119,21 @@ def _overlay_container(container: Item, wanted: proxyclass.Container) -> None:
         container["image"] = wanted.image
     if wanted.imagePullPolicy:
         container["imagePullPolicy"] = wanted.imagePullPolicy
-    if given := _to_document(wanted.resources):
-        container["resources"] = {**container.get("resources", {}), **given}
+    if resources := _to_document(wanted.resources):
+        container["resources"] = {**container.get("resources", {}), **resources}
     if wanted.securityContext is not None:
         container["securityContext"] = _to_document(wanted.securityContext)
     if wanted.env:
-        container["env"] = _overlay_env(container.get("env", []), _to_document(wanted.env))
+        fixed = PROTECTED_ENV if container["name"] == CONTAINER else frozenset()
+        given = [each for each in _to_document(wanted.env) if each["name"] not in fixed]
+        container["env"] = _overlay_env(container.get("env", []), given)
 
 
 def _overlay_env(ours: list[Item], given: list[Item]) -> list[Item]:
     """Ours, then what is given. A variable has one place: it moves to the end with its new value, where what it
     refers to stands before it, unless a later one of ours refers to it.
     """
-    fixed = PROTECTED_ENV & {variable["name"] for variable in ours}
-    new = {variable["name"]: variable for variable in given if variable["name"] not in fixed}
+    new = {variable["name"]: variable for variable in given}
     front: list[Item] = []
     for index, variable in enumerate(ours):
         name = variable["name"]
@@ -196,7 +197,8 @@ def _guard_container(ours: Item, found: Item) -> Item:
     if "volumeMounts" in ours:
         mounts = found.get("volumeMounts", [])
         guarded["volumeMounts"] = merge.add_missing(ours["volumeMounts"], mounts, "volumeMounts")
-    if kept := {each["name"]: each for each in ours.get("env", []) if each["name"] in PROTECTED_ENV}:
+    if ours["name"] == CONTAINER:
+        kept = {each["name"]: each for each in ours.get("env", []) if each["name"] in PROTECTED_ENV}
         env = [kept.get(each["name"], each) for each in found.get("env", [])]
         present = {each["name"] for each in env}
         guarded["env"] = [each for name, each in kept.items() if name not in present] + env
