@@ -13,9 +13,7 @@ from msgspec import Meta
 from tailrace.api import crd, kube, schema
 from tailrace.api.conditions import Documented
 from tailrace.errors import Bug
-from tests.rig import apiserver
-
-MISSING = sorted(set(apiserver.BINARIES) - set(apiserver.find_binaries()))
+from tests.rig import apiserver, needs
 
 
 class Colour(Documented):
@@ -152,12 +150,12 @@ def test_what_a_structural_schema_cannot_say_is_refused_and_not_lost(struct: typ
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiServer]:
-    if MISSING:
-        pytest.skip(f"the rig lacks {', '.join(MISSING)} (TAILRACE_RIG_BIN names a folder)")
+    if lack := needs.explain(apiserver.BINARIES, tools=apiserver.TOOLS):
+        pytest.skip(lack)
     with apiserver.start(tmp_path_factory.mktemp("rig")) as running:
         write(running, "crd", crd.build_crd(GADGETS))
         running.kubectl("apply", "--server-side", "-f", str(running.folder / "crd.json"))
-        running.kubectl("wait", "--for=condition=Established", f"crd/{GADGETS.name}", "--timeout=20s")
+        running.kubectl("wait", "--for=condition=Established", f"crd/{GADGETS.name}", "--timeout=120s")
         yield running
 
 

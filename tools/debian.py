@@ -17,13 +17,18 @@ _STAMP = ".packages"
 
 
 def unpack(folder: Path) -> None:
-    """Bring the packages and what they depend on into `folder`/debian, once; says so when it cannot."""
-    root, fresh = folder / "debian", folder / "debian.new"
+    """Bring the packages and what they depend on into `folder`/debian, once.
+
+    Where that cannot be it says so and writes it down in `folder`/left-out/debian, for the tests.
+    """
+    root, fresh, note = folder / "debian", folder / "debian.new", folder / "left-out" / "debian"
     stamp = root / _STAMP
     if stamp.is_file() and stamp.read_text().split() == list(PACKAGES):
         return
+    note.parent.mkdir(parents=True, exist_ok=True)
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        print("rig: no Debian packages here, so no real node; its tests will be skipped", file=sys.stderr)
+        note.write_text("apt-get or dpkg is missing\n")
+        print("rig: Debian's packages ARE LEFT OUT: apt-get or dpkg is missing", file=sys.stderr)
         return
     print(f"rig: fetching {', '.join(PACKAGES)} …", file=sys.stderr, flush=True)
     shutil.rmtree(fresh, ignore_errors=True)
@@ -35,8 +40,10 @@ def unpack(folder: Path) -> None:
         (lists / "partial").mkdir(parents=True)
         done = fetch(archives, "-o", f"Dir::State::lists={lists}")
     if done.returncode != 0:
+        said = done.stderr.strip()
+        note.write_text(f"Debian's packages could not be fetched: {said.splitlines()[-1] if said else '?'}\n")
         print(
-            f"rig: Debian's packages could not be fetched, so no real node:\n{done.stderr[-1000:]}",
+            f"rig: Debian's packages ARE LEFT OUT, they could not be fetched:\n{said[-1000:]}",
             file=sys.stderr,
         )
         return
@@ -47,6 +54,7 @@ def unpack(folder: Path) -> None:
     (fresh / _STAMP).write_text("\n".join(PACKAGES))
     shutil.rmtree(root, ignore_errors=True)
     fresh.rename(root)
+    note.unlink(missing_ok=True)
 
 
 def list_packages(folder: Path) -> None:

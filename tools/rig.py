@@ -1,9 +1,13 @@
 """Build the rig's real servers from their Go modules into a cache folder outside the tree; a second run is immediate.
 
-    python tools/rig.py [--check] [MODULE…]
+    python tools/rig.py [--check] [--limit=MINUTES] [MODULE…]
 
-Without a module all are built but `official`, the operator that only `make bench-rig` compares with. Versions and checksums are those of `tests/rig/tools/*/go.mod` and `go.sum`. Without a Go toolchain it
-says so and does nothing: the tests that need a server are then skipped by name.
+Without a module all are built but `official`, the operator that only `make bench-rig` compares with. Versions and
+checksums are those of `tests/rig/tools/*/go.mod` and `go.sum`.
+
+A server that the machine does not let us have - no Go toolchain, no network, no room, or the limit is reached - is left
+out, which is said aloud and written down in `left-out/`: its tests are then skipped for the machine's sake. A build that
+fails by itself is an error.
 """
 
 from __future__ import annotations
@@ -19,6 +23,20 @@ from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parent.parent / "tests" / "rig" / "tools"
 FOLDER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tailrace" / "rig"
+LEFT_OUT = FOLDER / "left-out"
+MACHINE = (
+    *(
+        "dial tcp",
+        "i/o timeout",
+        "connection refused",
+        "connection reset",
+        "no such host",
+        "TLS handshake timeout",
+    ),
+    *("proxyconnect", "Bad Gateway", "Service Unavailable", "no space left on device", "signal: killed"),
+    *("cannot allocate memory", "toolchain not available"),
+)
+"""What Go says where it is not the code's fault."""
 DEBIAN = [sys.executable, str(Path(__file__).with_name("debian.py")), str(FOLDER)]
 
 
@@ -52,21 +70,61 @@ def name_binary(module: Path, package: str) -> str:
     return module.name if module.name.startswith(f"{name}-") else name
 
 
-def build(module: Path) -> None:
+def leave_out(name: str, reason: str) -> None:
+    """Say that this server is not built here, and note it for the tests."""
+    print(f"rig: {name} IS LEFT OUT: {reason}", file=sys.stderr, flush=True)
+    LEFT_OUT.mkdir(parents=True, exist_ok=True)
+    (LEFT_OUT / name).write_text(f"{reason}\n")
+
+
+def build(module: Path, until: float) -> None:
+    """Build what is not there yet. `until`: on the monotonic clock; what is not ready then is left out."""
     digest = hashlib.sha256((module / "go.mod").read_bytes() + (module / "go.sum").read_bytes()).hexdigest()
     for package in list_tools(module):
         name = name_binary(module, package)
         target, stamp = FOLDER / name, FOLDER / f".{name}.stamp"
         if target.is_file() and stamp.is_file() and stamp.read_text() == digest:
             continue
+        if shutil.which("go") is None:
+            leave_out(name, "there is no Go toolchain")
+            continue
         print(f"rig: building {target.name} …", file=sys.stderr, flush=True)
         began = time.monotonic()
         command = ["go", "build", "-trimpath", "-ldflags", build_flags(module), "-o", str(target), package]
-        done = subprocess.run(command, cwd=module, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            sys.exit(f"rig: {target.name} could not be built:\n{done.stderr[-2000:]}")
+        reason = run_go(command, module, until) and run_go(
+            command, module, until
+        )  # a network has bad moments
+        if reason:
+            leave_out(name, reason)
+            continue
         stamp.write_text(digest)
+        (LEFT_OUT / name).unlink(missing_ok=True)
         print(f"rig: {target.name} built in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def run_go(command: list[str], module: Path, until: float) -> str:
+    """Build; why the machine did not let us, or nothing.
+
+    Raises:
+        SystemExit: the build failed by itself.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            cwd=module,
+            capture_output=True,
+            text=True,
+            timeout=max(1.0, until - time.monotonic()),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "the time for building was over"
+    if done.returncode == 0:
+        return ""
+    lines = [line.strip() for line in done.stderr.splitlines() if any(word in line for word in MACHINE)]
+    if not lines:
+        sys.exit(f"rig: {Path(command[-2]).name} could not be built:\n{done.stderr[-2000:]}")
+    return lines[-1]
 
 
 def find_version(module: Path, package: str) -> str:
@@ -88,21 +146,21 @@ def list_binaries(modules: list[Path]) -> None:
 
 
 def main() -> None:
-    wanted = [word for word in sys.argv[1:] if word != "--check"]
-    modules = sorted(path.parent for path in TOOLS.glob("*/go.mod"))
+    wanted = [word for word in sys.argv[1:] if not word.startswith("--")]
+    minutes = [float(word.removeprefix("--limit=")) for word in sys.argv[1:] if word.startswith("--limit=")]
+    until = time.monotonic() + 60 * min(minutes, default=24 * 60.0)
+    # Older releases come last: they are what can be missed first.
+    modules = sorted((path.parent for path in TOOLS.glob("*/go.mod")), key=lambda m: ("-" in m.name, m.name))
     if unknown := set(wanted) - {module.name for module in modules}:
         sys.exit(f"rig: there is no module {', '.join(sorted(unknown))} in {TOOLS.name}/")
     if "--check" in sys.argv[1:]:
         list_binaries(modules)
         subprocess.run([*DEBIAN, "--check"], check=True)
         return
-    if shutil.which("go") is None:
-        print("rig: no Go toolchain, so no real servers; their tests will be skipped", file=sys.stderr)
-        return
     FOLDER.mkdir(parents=True, exist_ok=True)
     for module in modules:
         if module.name in wanted or (not wanted and module.name != "official"):
-            build(module)
+            build(module, until)
     if not wanted:
         subprocess.run(DEBIAN, check=True)
 

@@ -21,7 +21,7 @@ from typing import IO, Any
 import pytest
 import yaml
 
-from tests.rig.apiserver import find_binaries
+from tests.rig import binaries, needs
 
 ROOT = Path(__file__).parents[2]
 FIVE_CLUSTERS = ROOT / "deploy" / "examples" / "five-clusters"
@@ -293,9 +293,9 @@ def each_sandbox(request: pytest.FixtureRequest, sandboxes: Sandboxes) -> Sandbo
 
 @pytest.fixture(scope="session")
 def make_kubectl(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sandbox], Kubectl]:
-    program = find_binaries().get("kubectl")
+    program = binaries.find(["kubectl"]).get("kubectl")
     if program is None:
-        pytest.skip("kubectl is missing: put it on PATH, name its folder in TAILRACE_RIG_BIN, or `make rig`")
+        pytest.skip(needs.explain(["kubectl"]))
     cache = tmp_path_factory.mktemp("kubectl")
     return lambda sandbox: Kubectl(program=program, sandbox=sandbox, cache=cache)
 

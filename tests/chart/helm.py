@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.rig import binaries
+from tests.rig import binaries, needs
 from tools import manifests
 
 CHART = manifests.CHART
@@ -19,7 +19,7 @@ NAMESPACE = manifests.NAMESPACE
 HELM = binaries.find(["helm"]).get("helm")
 CASES = sorted((Path(__file__).parent / "cases").glob("*.yaml"))
 
-needs_helm = pytest.mark.skipif(HELM is None, reason="the rig lacks helm (make rig builds it)")
+needs_helm = pytest.mark.skipif(HELM is None, reason=needs.explain(["helm"]))
 
 
 class Refused(Exception):

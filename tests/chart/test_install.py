@@ -13,15 +13,13 @@ import pytest
 import yaml
 
 from tests.chart.helm import CHART, NAMESPACE, Refused, helm
-from tests.rig import apiserver, binaries
+from tests.rig import apiserver, needs
 from tools import manifests
 
-MISSING = binaries.find_missing((*apiserver.BINARIES, "helm"))
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"the rig lacks {', '.join(MISSING)} (make rig builds it)"
-)
+LACK = needs.explain((*apiserver.BINARIES, "helm"), tools=apiserver.TOOLS)
+pytestmark = pytest.mark.skipif(bool(LACK), reason=LACK)
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 EVERYTHING = {
     "loginServer": "https://headscale.example.com",
     "apiKey": {"value": "hskey-api-abc-def"},

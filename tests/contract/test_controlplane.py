@@ -12,7 +12,7 @@ import pytest
 from tailrace.tailnet import connect, credentials, memory
 from tailrace.tailnet.port import DeviceId, MintedKey
 from tests.contract import controlplane
-from tests.rig import binaries, tailnet
+from tests.rig import needs, tailnet
 
 pytestmark = pytest.mark.anyio
 
@@ -68,8 +68,8 @@ async def harness(
     if request.param == "memory":
         made = MemoryHarness()
     else:
-        if binaries.find_missing([tailnet.RELEASES[request.param]]):
-            pytest.skip(f"no real Headscale {request.param}; `make rig` builds it")
+        if lack := needs.explain([tailnet.RELEASES[request.param]]):
+            pytest.skip(lack)
         made = HeadscaleHarness(start(request.param), request.param)
     await made.clear()
     yield made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,13 +16,14 @@ import pytest
 
 from tests.docs import consoles, pages
 from tests.docs.pages import Saved, Step
+from tests.rig import binaries, needs
 
 PAGES = ("tutorial/first-exposure.md", "guides/faults.md", "guides/rehearse.md")
 PORT = "7070"
+LACK = needs.explain(["kubectl"], tools=["curl"])
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.skipif(bool(LACK), reason=LACK)
 @pytest.mark.parametrize("page", PAGES)
 def test_every_console_shows_what_its_page_says(page: str, tmp_path: Path) -> None:
     """On a port of its own, since another sandbox may hold the page's."""
@@ -52,7 +52,11 @@ def build_environment(home: Path) -> dict[str, str]:
     """The reader's: `tailrace` is installed, and no cluster is configured."""
     scripts = str(Path(sys.executable).parent)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("TAILRACE_", "KUBE", "OPERATOR_"))}
-    return kept | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "HOME": str(home), "COLUMNS": "200"}
+    return kept | {
+        "PATH": f"{scripts}{os.pathsep}{binaries.build_path()}",
+        "HOME": str(home),
+        "COLUMNS": "200",
+    }
 
 
 @contextmanager

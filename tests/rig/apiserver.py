@@ -24,6 +24,7 @@ from pathlib import Path
 from tests.rig import binaries
 
 BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+TOOLS = ("openssl",)
 ADMIN = "rig-admin-token"
 KEEPER = Path(__file__).with_name("keeper.py")
 _ATTEMPTS = 3  # a port that was free may be taken by a neighbour before we listen on it
@@ -39,11 +40,6 @@ rules:
 
 class Ended(Exception):
     """A server ended by itself; its log says why."""
-
-
-def find_binaries() -> dict[str, str]:
-    """Where each binary is; those that are missing are left out."""
-    return binaries.find(BINARIES)
 
 
 def free_port() -> int:
@@ -117,7 +113,7 @@ class ApiServer:
             AssertionError: it failed; the message has what it said.
         """
         command = [self.kubectl_path, f"--kubeconfig={self.kubeconfig}", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done.stdout
 
@@ -150,11 +146,11 @@ class ApiServer:
 
         Raises:
             Ended: one of the servers ended instead.
-            AssertionError: it took a minute.
+            AssertionError: it took three minutes.
         """
         context = ssl._create_unverified_context()
         request = urllib.request.Request(f"{self.url}/readyz", headers={"Authorization": f"Bearer {ADMIN}"})
-        for _ in range(600):
+        for _ in range(1800):
             with contextlib.suppress(urllib.error.URLError, OSError):
                 with urllib.request.urlopen(request, context=context, timeout=2) as answer:
                     if answer.status == 200:
@@ -207,7 +203,7 @@ def end(server: ApiServer) -> None:
 
 def build(folder: Path, *, audit: bool, flags: Sequence[str]) -> ApiServer:
     """The three servers with free ports, keys and command lines; nothing runs yet."""
-    found = find_binaries()
+    found = binaries.find(BINARIES)
     client, peer, secure = free_port(), free_port(), free_port()
     key, public = folder / "sa.key", folder / "sa.pub"
     if not public.exists():

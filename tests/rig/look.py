@@ -13,6 +13,8 @@ from tailrace.api import names
 from tailrace.sandbox.controlplane.control import ControlPlane
 from tests.rig.apiserver import ApiServer
 
+PATIENCE = 180.0
+"""Seconds, on a machine that others load: nothing is measured by it, it only ends what would never come."""
 _KINDS = "secrets,statefulsets,pods,serviceaccounts,roles,rolebindings"
 
 
@@ -35,7 +37,7 @@ def list_devices(plane: ControlPlane) -> list[str]:
     return sorted(node.name for node in plane.tailnet.nodes.all())
 
 
-async def wait_until(what: str, check: Callable[[], bool], limit: float = 60.0) -> None:
+async def wait_until(what: str, check: Callable[[], bool], limit: float = PATIENCE) -> None:
     """Look until it is so.
 
     Raises:
@@ -49,7 +51,7 @@ async def wait_until(what: str, check: Callable[[], bool], limit: float = 60.0) 
         raise AssertionError(f"waited {limit:.0f} s in vain until {what}") from None
 
 
-async def wait_nothing_left(server: ApiServer, plane: ControlPlane, limit: float = 60.0) -> None:
+async def wait_nothing_left(server: ApiServer, plane: ControlPlane, limit: float = PATIENCE) -> None:
     """Until nothing of ours is in the cluster and no device on the tailnet."""
     left: list[str] = []
     try:

@@ -25,6 +25,7 @@ from tailrace.cli.main import run_command
 from tailrace.sandbox.controlplane.control import ControlPlane
 from tests.rig.apiserver import ApiServer, free_port
 from tests.rig.keeper import die_with_parent
+from tests.rig.look import PATIENCE
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tests.rig.operators"])
@@ -49,14 +50,14 @@ class Operator:
         self.process.join()
         self.process.close()
 
-    async def wait_said(self, what: str, limit: float = 30.0) -> None:
+    async def wait_said(self, what: str, limit: float = PATIENCE) -> None:
         """Until its log has this."""
         async with asyncio.timeout(limit):
             while what not in self.log.read_text():
                 assert self.process.is_alive(), self.log.read_text()[-2000:]
                 await asyncio.sleep(0.02)
 
-    async def wait_ended(self, limit: float = 30.0) -> int:
+    async def wait_ended(self, limit: float = PATIENCE) -> int:
         """Its exit code."""
         async with asyncio.timeout(limit):
             while self.process.exitcode is None:
@@ -99,7 +100,7 @@ class Operators:
         """Run one for ever as a kubelet does: whenever it ends, it is started again."""
         token = self.mint_token()
         while True:
-            await self.start(pod=pod, token=token).wait_ended(limit=600)
+            await self.start(pod=pod, token=token).wait_ended(limit=3600)
 
     def mint_token(self) -> str:
         return self.server.kubectl("create", "token", "operator", "-n", HOME).strip()

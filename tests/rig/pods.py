@@ -24,8 +24,10 @@ import httpx2
 
 from tailrace.sandbox.workloads import podfiles
 from tests.rig import binaries, tailnet
+from tests.rig.keeper import die_with_parent
 
-PROGRAMS = ("containerboot", "tailscaled", "tailscale", "unshare")
+PROGRAMS = ("containerboot", "tailscaled", "tailscale")
+TOOLS = ("unshare", "mount")
 PERIOD = 0.3
 NAMESPACE = "tailscale"
 NODE = "rig"
@@ -56,7 +58,7 @@ class Pods:
         self._ca = ca
         self._runs: dict[str, Run] = {}
         self._next = 1
-        self._binaries = binaries.find(PROGRAMS)
+        self._binaries = binaries.find((*PROGRAMS, *TOOLS))
 
     async def run(self) -> None:
         while True:
@@ -243,7 +245,14 @@ class Pods:
 
 
 def _spawn(command: list[str], environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        preexec_fn=die_with_parent,  # no pod outlives tests that are killed
+    )
 
 
 def _move(value: str, mounted: set[str], root: Path) -> str:

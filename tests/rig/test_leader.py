@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from bench.grounds import HOME
 
 from tailrace.api import names
 from tailrace.kube import resources
@@ -123,5 +122,4 @@ async def test_a_standby_takes_over_from_the_dead_and_the_sleeping_and_never_do_
 
     await look.wait_nothing_left(server, tailnet)
     await look.kubectl(server, "delete", "namespace", SPACE, "--wait=false")
-    await look.kubectl(server, "delete", "lease", "tailrace", "-n", HOME, "--ignore-not-found")
     assert "forbidden" not in operators.read_logs()

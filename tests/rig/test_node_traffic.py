@@ -30,9 +30,9 @@ from tests.rig.machine.space import ROOT
 HOME = "tailscale"
 ENFORCE = "pod-security.kubernetes.io/enforce"
 MEBIBYTES = int(os.environ.get("TAILRACE_RIG_TRANSFER", "256"))
-MISSING = programs.find_missing()
+LACK = programs.explain_lack()
 
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"a real node lacks {', '.join(MISSING)}")
+pytestmark = pytest.mark.skipif(bool(LACK), reason=LACK)
 
 _WEB = """
 mkdir -p /www /other && echo hello from web > /www/index.html && echo hello from the other > /other/index.html
@@ -250,7 +250,7 @@ def test_kernel_where_privileged_pods_are_admitted_carries_udp_too(ground: Groun
     assert laptop.curl(f"http://{device}:8081/") == b"hello from the other\n"
     check_large(laptop, device)
     check_many(laptop, device)
-    nslookup = (programs.find_packaged("busybox"), "nslookup", "-type=a", "answer.rig", resolver)
+    nslookup = (programs.find("busybox"), "nslookup", "-type=a", "answer.rig", resolver)
     wait_until("DNS answers", lambda: b"192.0.2.7" in laptop.ask(*nslookup))
 
 

@@ -21,16 +21,19 @@ import httpx2
 import pytest
 
 from tailrace.api import names
-from tests.rig import apiserver, binaries, pods, tailnet
+from tests.rig import apiserver, needs, pods, tailnet
 
 HOME = pods.NAMESPACE
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = (*apiserver.BINARIES, *tailnet.BINARIES, *pods.PROGRAMS, "curl")
-MISSING = [*binaries.find_missing(PROGRAMS), *(["root"] if os.geteuid() else [])]
+LACK = needs.explain(
+    (*apiserver.BINARIES, *tailnet.BINARIES, *pods.PROGRAMS),
+    tools=(*apiserver.TOOLS, *pods.TOOLS, "curl"),
+    rights=[needs.private_mounts],
+)
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.skipif(bool(MISSING), reason=f"real traffic lacks {', '.join(MISSING)}"),
+    pytest.mark.skipif(bool(LACK), reason=LACK),
 ]
 
 

@@ -14,7 +14,7 @@ import pytest
 from tailrace.sandbox.controlplane.control import ControlPlane, Options
 from tests.contract.headscale import record
 from tests.contract.headscale.talk import POLICY, Server, Setup
-from tests.rig import binaries, tailnet
+from tests.rig import needs, tailnet
 
 type Find = Callable[[str, Setup], Server]
 EMULATED = "emulation"
@@ -68,6 +68,6 @@ def find(loop: asyncio.AbstractEventLoop, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(params=[EMULATED, *tailnet.RELEASES])
 def which(request: pytest.FixtureRequest) -> str:
     found: str = request.param
-    if found != EMULATED and binaries.find_missing([tailnet.RELEASES[found]]):
-        pytest.skip(f"no real Headscale {found} to compare with; `make rig` builds it")
+    if found != EMULATED and (lack := needs.explain([tailnet.RELEASES[found]])):
+        pytest.skip(lack)
     return found

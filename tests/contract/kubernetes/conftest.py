@@ -14,7 +14,7 @@ from tailrace.sandbox.kubernetes.cluster import Cluster
 from tailrace.sandbox.kubernetes.server import ApiServer
 from tailrace.sandbox.serve import Listener
 from tests.contract.kubernetes.talk import Api, Talk
-from tests.rig import apiserver
+from tests.rig import apiserver, needs
 
 SERVICE_CIDR = "127.96.0.0/16"  # as the rig's
 
@@ -48,11 +48,8 @@ def sandbox_api() -> Iterator[Api]:
 
 @pytest.fixture(scope="session")
 def real_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    found = apiserver.find_binaries()
-    if missing := [name for name in apiserver.BINARIES if name not in found]:
-        pytest.skip(
-            f"no real API server to compare with: {', '.join(missing)} missing; `make rig` builds them"
-        )
+    if lack := needs.explain(apiserver.BINARIES, tools=apiserver.TOOLS):
+        pytest.skip(lack)
     with apiserver.start(tmp_path_factory.mktemp("apiserver")) as server, client(server.url) as http:
         yield Api("real", server.url, apiserver.ADMIN, http)
 

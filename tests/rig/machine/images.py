@@ -28,7 +28,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 def pack_all(folder: Path) -> list[Path]:
     """The images of the node and of the tests, as tar files in `folder`."""
     found = binaries.find(("containerboot", "tailscaled", "tailscale"))
-    busybox, dnsmasq = programs.find_packaged("busybox"), programs.find_packaged("dnsmasq")
+    busybox, dnsmasq = programs.find("busybox"), programs.find("dnsmasq")
     box = {"bin/busybox": busybox} | find_libraries(busybox)
     proxy = box | find_libraries(*found.values())
     proxy |= {f"usr/local/bin/{name}": path for name, path in found.items()}
@@ -49,7 +49,7 @@ def pack_all(folder: Path) -> list[Path]:
 
 def find_libraries(*names: str) -> dict[str, str]:
     """What these programs are linked to, at the paths where their loader looks: path in the image → file."""
-    environment = {"LD_LIBRARY_PATH": programs.build_library_path(), "PATH": "/usr/bin:/bin"}
+    environment = {"LD_LIBRARY_PATH": binaries.build_library_path(), "PATH": "/usr/bin:/bin"}
     found: dict[str, str] = {}
     for name in names:
         done = subprocess.run(["ldd", name], env=environment, capture_output=True, text=True, check=False)

@@ -46,7 +46,7 @@ class Laptop:
 
     def eventually(self, *arguments: str) -> bytes:
         """The same as soon as it is there: a session with a proxy that was killed stalls for some seconds."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             try:
                 return self.curl(*arguments, limit=3)
@@ -73,8 +73,7 @@ def start_laptop(folder: Path, machine: Machine, login_server: str, auth_key: st
         command = [
             *network,
             "env",
-            "TS_DEBUG_USE_DERP_HTTP=1",
-            "TS_NO_LOGS_NO_SUPPORT=true",
+            *(f"{name}={value}" for name, value in tailnet.QUIET.items()),
             found["tailscaled"],
         ]
         command += [f"--statedir={folder}", f"--socket={socket}", "--tun=tailscale0", "--port=0"]
@@ -84,7 +83,7 @@ def start_laptop(folder: Path, machine: Machine, login_server: str, auth_key: st
             laptop = Laptop(folder=folder, network=network, environment=environment)
             machine.wait("tailscaled listens", "test", "-S", str(socket))
             up = [f"--login-server={login_server}", f"--auth-key={auth_key}", "--hostname=laptop"]
-            up += ["--accept-dns=false", "--netfilter-mode=off", "--timeout=40s"]
+            up += ["--accept-dns=false", "--netfilter-mode=off", "--timeout=90s"]
             laptop.ask(found["tailscale"], f"--socket={socket}", "up", *up)
             yield laptop
         finally:

@@ -69,7 +69,7 @@ class Machine:
 
     def ctr(self, *arguments: str) -> str:
         """Ask containerd itself."""
-        ctr = programs.find_packaged("ctr")
+        ctr = programs.find("ctr")
         return self.space.run(ctr, f"--address={settings.SOCKET}", "--namespace=k8s.io", *arguments)
 
     def write_kubeconfig(self, name: str, token: str) -> Path:
@@ -102,12 +102,10 @@ def start_machine(folder: Path) -> Iterator[Machine]:
     """A node that is Ready; all of it ends with the context, and with the tests."""
     settings.write_all(folder)
     apiserver.make_keys(folder / "sa.key", folder / "sa.pub")
-    found = binaries.find(programs.BUILT) | {
-        name: programs.find_packaged(name) for name in ("containerd", "dnsmasq")
-    }
+    found = binaries.find((*programs.BUILT, *binaries.PACKAGED))
     environment = {
-        "PATH": programs.build_path(),
-        "LD_LIBRARY_PATH": programs.build_library_path(),
+        "PATH": binaries.build_path(),
+        "LD_LIBRARY_PATH": binaries.build_library_path(),
         "PYTHONPATH": os.pathsep.join([str(space.ROOT), str(space.ROOT / "src")]),
         "HOME": str(folder),
     }

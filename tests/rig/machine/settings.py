@@ -182,7 +182,7 @@ address = "{SOCKET}"
 sandbox_image = "{images.PAUSE}"
 restrict_oom_score_adj = true
 [{cri}.cni]
-bin_dir = "{Path(programs.find_packaged("bridge")).parent}"
+bin_dir = "{Path(programs.find("bridge")).parent}"
 conf_dir = "{folder}/cni"
 [{cri}.containerd]
 default_runtime_name = "runc"
@@ -190,6 +190,6 @@ snapshotter = "overlayfs"
 [{cri}.containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 [{cri}.containerd.runtimes.runc.options]
-BinaryName = "{programs.find_packaged("runc")}"
+BinaryName = "{programs.find("runc")}"
 SystemdCgroup = false
 """
