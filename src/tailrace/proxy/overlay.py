@@ -197,8 +197,8 @@ def _guard_container(ours: Item, found: Item) -> Item:
     if "volumeMounts" in ours:
         mounts = found.get("volumeMounts", [])
         guarded["volumeMounts"] = merge.add_missing(ours["volumeMounts"], mounts, "volumeMounts")
-    if ours["name"] == CONTAINER:
-        kept = {each["name"]: each for each in ours.get("env", []) if each["name"] in PROTECTED_ENV}
+    fixed = PROTECTED_ENV if ours["name"] == CONTAINER else frozenset()
+    if kept := {each["name"]: each for each in ours.get("env", []) if each["name"] in fixed}:
         env = [kept.get(each["name"], each) for each in found.get("env", [])]
         present = {each["name"] for each in env}
         guarded["env"] = [each for name, each in kept.items() if name not in present] + env
