@@ -153,6 +153,11 @@ class DeviceList:
         self._now_please = True
         self._wake.set()
 
+    def retry(self) -> None:
+        """What made listing fail has been mended, as far as one knows: list again soon."""
+        self._failures = 0
+        self.invalidate()
+
     def forget(self, device: DeviceId) -> None:
         """The device is gone for certain."""
         self._gone[device] = self._begun

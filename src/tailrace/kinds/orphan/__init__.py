@@ -1,5 +1,5 @@
-"""Devices that could not be deleted in time, remembered in a ConfigMap and deleted as soon as the control plane lets us.
+"""Devices that could not be deleted in time, remembered in a ConfigMap and deleted as soon as their control plane lets us.
 
-The root is the record itself (`names.ORPHANS` in the operator's namespace): a key for each device id, a note of what
-it was for people. Each entry that is gone from the control plane is struck off.
+The root is the record itself (`names.ORPHANS` in the operator's namespace): a key for each device, a note of what it was
+and on which tailnet. Each entry that is gone from its control plane is struck off.
 """

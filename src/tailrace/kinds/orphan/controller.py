@@ -1,9 +1,10 @@
-"""Watch the orphan record and carry its plan out; failures back off as everywhere."""
+"""Watch the orphan record and carry its plans out, one for each tailnet; failures back off as everywhere."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tailrace import errors
 from tailrace.api import kube, names
 from tailrace.kinds.orphan import decide
 from tailrace.kube import resources
@@ -35,4 +36,14 @@ class Orphans:
         return Watch(cluster, resources.CONFIG_MAPS, self.store, namespace=namespace, fields=fields)
 
     async def reconcile(self, key: Key) -> ops.Result:
-        return await self.executor.run(decide.decide(self.store.get(*key)))
+        """A tailnet that cannot be used does not hold up the others; what it makes wait is tried again."""
+        record = self.store.get(*key)
+        failed: errors.TailraceError | None = None
+        for tailnet in decide.list_tailnets(record):
+            try:
+                await self.executor.run(decide.decide(record, tailnet))
+            except errors.TailraceError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return ops.SETTLED

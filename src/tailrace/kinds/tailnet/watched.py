@@ -1,0 +1,117 @@
+"""The Secrets that Tailnets name, each watched by its name alone.
+
+A field selector takes one name, so this is one watch a Secret. A watch of all Secrets of the namespace would need a
+single connection, and would bring every credential that lies there into this process; Tailnets are few.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from tailrace.errors import Usage
+from tailrace.kinds.tailnet.inputs import CA, CredentialSecret, Found, decode_keys
+from tailrace.kube import resources
+from tailrace.kube.client import Kube
+from tailrace.kube.resource import Resource
+from tailrace.kube.store import Store
+from tailrace.kube.watch import Watch
+from tailrace.wire import tls
+
+SECRETS = Resource(
+    group=resources.SECRETS.group,
+    version=resources.SECRETS.version,
+    plural=resources.SECRETS.plural,
+    kind=resources.SECRETS.kind,
+    type=CredentialSecret,
+)
+
+
+class Source(Protocol):
+    """What fills a store, for ever: a `kube.watch.Watch`."""
+
+    @property
+    def problem(self) -> str | None: ...
+    async def run(self) -> None: ...
+
+
+type OpenWatch = Callable[[str, Store[CredentialSecret]], Source]
+"""A watch of the Secret of this name."""
+
+
+def build_watch(cluster: Kube, namespace: str) -> OpenWatch:
+    """Watches of Secrets in the operator's namespace."""
+    return lambda name, store: Watch(
+        cluster, SECRETS, store, namespace=namespace, fields=f"metadata.name={name}"
+    )
+
+
+@dataclass(slots=True)
+class _Followed:
+    store: Store[CredentialSecret]
+    source: Source
+    task: asyncio.Task[None] | None = None
+
+
+class Secrets:
+    """Secrets by name. `changed` is told a name when what `find` says of it has changed."""
+
+    def __init__(self, namespace: str, open_watch: OpenWatch, changed: Callable[[str], None]) -> None:
+        self._namespace = namespace
+        self._open_watch = open_watch
+        self._changed = changed
+        self._followed: dict[str, _Followed] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    def follow(self, wanted: frozenset[str]) -> None:
+        """Watch exactly these from now on."""
+        for name in self._followed.keys() - wanted:
+            if (task := self._followed.pop(name).task) is not None:
+                task.cancel()
+        for name in sorted(wanted - self._followed.keys()):
+            store: Store[CredentialSecret] = Store("tailnet-secrets")
+            store.on_event(lambda event: self._changed(event.key.name))
+            followed = self._followed[name] = _Followed(store=store, source=self._open_watch(name, store))
+            if self._group is not None:
+                followed.task = self._group.create_task(self._watch(name, followed))
+
+    def find(self, name: str) -> Found:
+        """What is known of a Secret now."""
+        followed = self._followed.get(name)
+        if followed is None or not followed.store.synced:
+            return Found(known=False, trouble=(followed.source.problem or "") if followed else "")
+        keys = self.read(name)
+        return Found(keys=keys, ca_problem=_check_ca(keys.get(CA, "") if keys else ""))
+
+    def read(self, name: str) -> dict[str, str] | None:
+        """The keys that a Secret has now."""
+        followed = self._followed.get(name)
+        return decode_keys(followed.store.get(self._namespace, name)) if followed else None
+
+    async def run(self) -> None:
+        """Keep all watches, for ever; also those that come later."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for name, followed in self._followed.items():
+                    followed.task = group.create_task(self._watch(name, followed))
+                await asyncio.Event().wait()
+        finally:
+            self._group = None
+
+    async def _watch(self, name: str, followed: _Followed) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(followed.source.run())
+            await followed.store.wait_synced()
+            self._changed(name)  # one that does not exist makes no event
+
+
+def _check_ca(pem: str) -> str:
+    try:
+        if pem.strip():
+            tls.check_pem(pem)
+    except Usage as error:
+        return str(error)
+    return ""
