@@ -53,14 +53,26 @@ class ObjectMeta(Base, frozen=True, kw_only=True):
 class Condition(Base, frozen=True, kw_only=True):
     """One aspect of the object's state, as of a generation."""
 
-    type: Annotated[str, hold(maxLength=316, pattern=_CONDITION_TYPE)]
-    status: Annotated[str, hold(enum=["True", "False", "Unknown"])]
+    type: Annotated[
+        str, hold(maxLength=316, pattern=_CONDITION_TYPE), msgspec.Meta(description="Which aspect.")
+    ]
+    status: Annotated[
+        str, hold(enum=["True", "False", "Unknown"]), msgspec.Meta(description="Whether it is so.")
+    ]
     reason: Annotated[
-        str, hold(minLength=1, maxLength=1024, pattern="^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
+        str,
+        hold(minLength=1, maxLength=1024, pattern="^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"),
+        msgspec.Meta(description="Why, in one word."),
     ] = ""
-    message: Annotated[str, hold(maxLength=32768)] = ""
-    observedGeneration: Annotated[int | None, hold(format="int64", minimum=0)] = None
-    lastTransitionTime: Time | None = None
+    message: Annotated[str, hold(maxLength=32768), msgspec.Meta(description="Why, for people.")] = ""
+    observedGeneration: Annotated[
+        int | None,
+        hold(format="int64", minimum=0),
+        msgspec.Meta(description="The object's generation that this was found at."),
+    ] = None
+    lastTransitionTime: Annotated[
+        Time | None, msgspec.Meta(description="Since when `status` is what it is.")
+    ] = None
 
 
 type Conditions = Annotated[
@@ -95,6 +107,7 @@ class ServiceSpec(Base, frozen=True, kw_only=True):
     loadBalancerClass: str | None = None
     ports: tuple[ServicePort, ...] = ()
     selector: dict[str, str] = {}
+    ipFamilyPolicy: str = ""
 
 
 class LoadBalancerIngress(Base, frozen=True, kw_only=True):

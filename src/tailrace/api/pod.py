@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta, field
 
 from tailrace.api.kube import Base
-from tailrace.api.schema import list_by
+from tailrace.api.schema import WHOLE, list_by
 
 type Int32 = Annotated[int, Meta(extra_json_schema={"format": "int32"})]
 type Int64 = Annotated[int, Meta(extra_json_schema={"format": "int64"})]
@@ -55,13 +55,13 @@ class NodeSelectorTerm(Base, frozen=True, kw_only=True):
 class NodeSelector(Base, frozen=True, kw_only=True):
     """Nodes that satisfy one of the terms."""
 
-    nodeSelectorTerms: tuple[NodeSelectorTerm, ...]
+    nodeSelectorTerms: tuple[Annotated[NodeSelectorTerm, WHOLE], ...]
 
 
 class PreferredSchedulingTerm(Base, frozen=True, kw_only=True):
     """Nodes that are liked, and how much (1 to 100)."""
 
-    preference: NodeSelectorTerm
+    preference: Annotated[NodeSelectorTerm, WHOLE]
     weight: Int32
 
 
@@ -69,17 +69,17 @@ class NodeAffinity(Base, frozen=True, kw_only=True):
     """On which nodes the pod may run, or had better."""
 
     preferredDuringSchedulingIgnoredDuringExecution: tuple[PreferredSchedulingTerm, ...] = ()
-    requiredDuringSchedulingIgnoredDuringExecution: NodeSelector | None = None
+    requiredDuringSchedulingIgnoredDuringExecution: Annotated[NodeSelector | None, WHOLE] = None
 
 
 class PodAffinityTerm(Base, frozen=True, kw_only=True):
     """Pods beside which, or away from which, the pod runs."""
 
     topologyKey: str
-    labelSelector: LabelSelector | None = None
+    labelSelector: Annotated[LabelSelector | None, WHOLE] = None
     matchLabelKeys: tuple[str, ...] = ()
     mismatchLabelKeys: tuple[str, ...] = ()
-    namespaceSelector: LabelSelector | None = None
+    namespaceSelector: Annotated[LabelSelector | None, WHOLE] = None
     namespaces: tuple[str, ...] = ()
 
 
@@ -121,7 +121,7 @@ class TopologySpreadConstraint(Base, frozen=True, kw_only=True):
     maxSkew: Int32
     topologyKey: str
     whenUnsatisfiable: str
-    labelSelector: LabelSelector | None = None
+    labelSelector: Annotated[LabelSelector | None, WHOLE] = None
     matchLabelKeys: tuple[str, ...] = ()
     minDomains: Int32 | None = None
     nodeAffinityPolicy: str | None = None

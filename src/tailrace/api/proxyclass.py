@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from tailrace.api import crd, pod
-from tailrace.api.kube import Base, Condition, Object
-from tailrace.api.schema import list_by, require
+from tailrace.api.kube import Base, Conditions, Object
+from tailrace.api.schema import WHOLE, require
 
 type LabelValue = Annotated[
     str, Meta(pattern=r"^(([a-zA-Z0-9][-._a-zA-Z0-9]*)?[a-zA-Z0-9])?$", max_length=63)
@@ -91,7 +91,7 @@ class Pod(Base, frozen=True, kw_only=True):
         pod.PodSecurityContext | None, Meta(description="In place of the operator's.")
     ] = None
     imagePullSecrets: Annotated[
-        tuple[pod.LocalObjectReference, ...] | None,
+        tuple[Annotated[pod.LocalObjectReference, WHOLE], ...] | None,
         Meta(description="Secrets in the operator's namespace with which images are pulled."),
     ] = None
     nodeName: Annotated[str | None, Meta(description="The node that the pod runs on.")] = None
@@ -211,8 +211,7 @@ class Status(Base, frozen=True, kw_only=True):
     """What the operator says about the class."""
 
     conditions: Annotated[
-        tuple[Condition, ...],
-        list_by("type"),
+        Conditions,
         Meta(description="ProxyClassReady says whether the class is valid; only then it is used."),
     ] = ()
 

@@ -15,6 +15,7 @@ refused, not lost. Source: Kubernetes documentation, "Extend the Kubernetes API 
 | a list, `frozenset`, `list_by(…)`   | a list that is replaced whole, merged by value, merged by those keys |
 | `require(rule, message)`            | a rule in CEL                                                        |
 | `hold(pattern=…, format=…, …)`      | what only the API server holds an object to                          |
+| a struct with `WHOLE`               | an object that is replaced whole; without it, merged by field        |
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ def list_by(*keys: str) -> msgspec.Meta:
     """Marks a list of structs that are told apart by these fields: several appliers may own items of it."""
     marks = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
     return msgspec.Meta(extra_json_schema=marks)
+
+
+WHOLE = msgspec.Meta(extra_json_schema={"x-kubernetes-map-type": "atomic"})
+"""Marks a struct that is replaced whole: two appliers do not own parts of it."""
 
 
 def require(rule: str, message: str) -> msgspec.Meta:

@@ -15,8 +15,9 @@ from cyclopts import App, CycloptsError, Parameter
 import tailrace
 from tailrace import app as operator
 from tailrace import errors, settings
+from tailrace.api.definitions import ALL as KINDS
 from tailrace.cli import cluster as clusters
-from tailrace.cli import explain, expose, files, lint, output, render, status
+from tailrace.cli import definitions, explain, expose, files, lint, output, render, status
 from tailrace.cli.exits import Exit
 
 cli = App(
@@ -74,7 +75,7 @@ def render_command(
 @cli.command
 def crds() -> int:
     """Print the custom resource definitions that this version serves."""
-    output.tell("This version serves Services alone and needs no custom resource definition.")
+    print("---\n".join(definitions.print_definition(kind) for kind in KINDS), end="")
     return Exit.OK
 
 

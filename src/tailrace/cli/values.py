@@ -88,6 +88,13 @@ VALUES: Final = (
     text("fullnameOverride", "Name of the objects, whole. Default: `operator`."),
     strings("commonLabels", "Labels of every object."),
     strings("commonAnnotations", "Annotations of every object."),
+    flag(
+        "installCRDs",
+        "Install the definitions of Connector, ProxyClass and Tailnet, and upgrade them with the chart; an uninstall "
+        "keeps them and all objects of these kinds. `false` where another release, such as the official chart's, "
+        "has them.",
+        True,
+    ),
     setting("loginServer", "OPERATOR_LOGIN_SERVER", pattern=r"^(https?://[^/\s]+.*)?$"),
     text(
         "oauth.clientId",
@@ -266,7 +273,6 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "ingressClass": ("concerns Ingresses, which this version does not serve", "remove it"),
     "apiServerProxyConfig": ("concerns the API server proxy, which this version does not serve", "remove it"),
-    "installCRDs": ("is not needed: this version has no custom resource definitions", "remove it"),
 }
 """Values of the official chart, and of texts about it, that mean nothing here: what is so, and what to do."""
 
