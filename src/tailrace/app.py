@@ -17,8 +17,10 @@ import structlog
 
 from tailrace import settings as configuration
 from tailrace.errors import Usage
+from tailrace.fleet import admission, gather, stores
+from tailrace.fleet.install import Defaults, Install
 from tailrace.kinds.orphan.controller import Orphans
-from tailrace.kinds.service import admission, controller, inputs, request, watched
+from tailrace.kinds.service.controller import Services
 from tailrace.kube.client import Kube, allow_all
 from tailrace.observe import logs, metrics
 from tailrace.plan import ops
@@ -30,7 +32,7 @@ from tailrace.runtime.events import Notice, Recorder
 from tailrace.runtime.leader import Elector
 from tailrace.runtime.manager import Manager
 from tailrace.settings import Settings
-from tailrace.tailnet import connect, credentials, devices, tailscale
+from tailrace.tailnet import connect, credentials, devices, registry, tailscale
 from tailrace.tailnet.port import ControlPlane
 from tailrace.wire import http
 
@@ -83,13 +85,16 @@ def find_login_server(settings: Settings) -> str:
     return settings.login_server or tailscale.LOGIN_SERVER
 
 
-def build_install(settings: Settings, login_server: str) -> inputs.Install:
+def build_install(settings: Settings, login_server: str) -> Install:
     """What is the same for every object of this installation."""
     namespace = configuration.find_namespace(settings)
-    return inputs.Install(
+    return Install(
         namespace=namespace,
-        defaults=request.Defaults(
-            tags=settings.proxy_tags, mode=settings.proxy_mode, load_balancer=settings.default_load_balancer
+        defaults=Defaults(
+            tags=settings.proxy_tags,
+            mode=settings.proxy_mode,
+            load_balancer=settings.default_load_balancer,
+            proxy_class=settings.proxy_default_class,
         ),
         image=spec.Image(
             image=settings.proxy_image,
@@ -129,43 +134,38 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     allow = elector.check if elector is not None else allow_all
     acting = edges.cluster.guard(allow)
     health, recorder = healths.Health(), Recorder(acting)
-    schedule = devices.Schedule(slow=settings.device_refresh.total_seconds())
-    listing = devices.DeviceList(edges.plane, schedule=schedule)
-    stores = watched.Stores()
+    tailnets = build_tailnets(settings, edges.plane)
+    shared = stores.Stores()
     executor = Executor(
         cluster=acting,
-        plane=listing.plane,
+        planes=tailnets.find_plane,
         namespace=install.namespace,
         record=lambda event: recorder.record(build_notice(event)),
-        written=stores.note,
+        written=shared.note,
         allow=allow,
     )
-    services = controller.Services(
+    fleet = gather.Fleet(
         install=install,
-        stores=stores,
+        stores=shared,
+        tailnets=tailnets,
         executor=executor,
-        plane=listing.plane,
-        devices=listing,
         admission=admission.Prober(acting, install.namespace, install.image),
-        workers=settings.workers,
     )
-    orphans = Orphans(executor)
+    services, orphans = Services(fleet, workers=settings.workers), Orphans(executor)
+    watches = stores.build_watches(shared, edges.cluster, install.namespace)
+    watches += [*services.build_watches(edges.cluster), orphans.build_watch(edges.cluster, install.namespace)]
     manager = Manager(elector=elector)
-    watches = watched.build_watches(stores, edges.cluster, install.namespace)
-    watches.append(orphans.build_watch(edges.cluster, install.namespace))
+    for room in (services, orphans):
+        manager.add(room.controller)
     for watch in watches:
         manager.add_reflector(watch)
-    manager.add(services.controller)
-    manager.add(orphans.controller)
+        health.watch(watch)
     health.ready["synced"] = manager.check_synced
     health.ready["lease"] = manager.check_role
-    health.ready["control plane"] = lambda: describe_list(listing)
-    for watch in watches:
-        health.watch(watch)
+    health.ready["control plane"] = lambda: describe_list(tailnets.own.devices)
     host, port = settings.metrics_address
     known = dataclasses.replace(settings, namespace=install.namespace, cluster_domain=install.cluster_domain)
-    manager.add_task("devices", listing.run)
-    manager.add_task("recovery", services.wake_on_recovery)
+    manager.add_task("tailnets", tailnets.run)
     manager.add_task("events", recorder.run)
     manager.add_task(
         "settings", lambda: published.publish(acting, known, install.image.ca_pem), leader_only=True
@@ -173,6 +173,13 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     manager.add_task("heartbeat", health.beat)
     manager.add_task("http", lambda: healths.serve(health, healths.listen(host, port)))
     return manager
+
+
+def build_tailnets(settings: Settings, plane: ControlPlane) -> registry.Tailnets:
+    """The operator's own tailnet; others come with their Tailnet objects."""
+    schedule = devices.Schedule(slow=settings.device_refresh.total_seconds())
+    listing = devices.DeviceList(plane, schedule=schedule)
+    return registry.Tailnets(registry.Membership(name=registry.OWN, plane=listing.plane, devices=listing))
 
 
 def build_elector(settings: Settings, cluster: Kube, namespace: str) -> Elector | None:

@@ -145,8 +145,8 @@ class Settings:
     proxy_default_class: str = setting(
         "PROXY_DEFAULT_CLASS",
         "",
-        parse_choice(""),
-        "Default ProxyClass. Not served by this version, so only the empty value is accepted.",
+        str.strip,
+        "ProxyClass of the proxies of Services that name none. Connectors do not take it.",
     )
     default_load_balancer: bool = setting(
         "OPERATOR_DEFAULT_LOAD_BALANCER",

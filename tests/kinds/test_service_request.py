@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.api import kube
+from tailrace.fleet import wish
+from tailrace.fleet.install import Defaults
 from tailrace.kinds.service import request
 from tailrace.settings import Mode
 
-DEFAULTS = request.Defaults(tags=("tag:k8s",), mode=Mode.AUTO, load_balancer=False)
+DEFAULTS = Defaults(tags=("tag:k8s",), mode=Mode.AUTO, load_balancer=False)
 PORT = kube.ServicePort(port=80)
 
 
@@ -55,7 +57,7 @@ def test_selection_is_the_official_operators(service: kube.Service, exposed: boo
 
 def test_a_load_balancer_without_a_class_is_ours_when_we_are_the_default() -> None:
     service = build({"tailscale.com/expose": ""}, type="LoadBalancer")
-    assert request.is_exposed(service, request.Defaults(tags=(), mode=Mode.AUTO, load_balancer=True))
+    assert request.is_exposed(service, Defaults(tags=(), mode=Mode.AUTO, load_balancer=True))
 
 
 @pytest.mark.parametrize(
@@ -98,21 +100,24 @@ def test_udp_is_refused_where_only_tcp_can_be_forwarded() -> None:
 @pytest.mark.parametrize(
     "service",
     [
-        build({"tailscale.com/tailnet-fqdn": "db.tail1234.ts.net"}),
-        build({"tailscale.com/tailnet-ip": "100.64.0.9"}),
-        build({"tailscale.com/ts-tailnet-target-ip": "x"}),
         build({"tailscale.com/proxy-group": ""}),
-        build({"tailscale.com/proxy-class": "fast"}),
-        build(labels={"tailscale.com/proxy-class": "fast"}),
-        build({"tailrace.dev/tailnet": "other"}),
     ],
 )
 def test_what_comes_later_is_named(service: kube.Service) -> None:
     assert len(request.read_request(service, DEFAULTS).later) == 1
 
 
-def test_an_empty_proxy_class_names_none() -> None:
-    assert request.read_request(build(labels={"tailscale.com/proxy-class": ""}), DEFAULTS).later == ()
+@pytest.mark.parametrize(
+    ("labels", "notes", "found"),
+    [({}, {}, "usual"), ({"tailscale.com/proxy-class": ""}, {}, ""), ({}, {"tailscale.com/proxy-class": "b"}, "b"),
+     ({"tailscale.com/proxy-class": "a"}, {"tailscale.com/proxy-class": "b"}, "a")],
+)  # fmt: skip
+def test_the_class_is_the_label_then_the_annotation_then_the_default(
+    labels: dict[str, str], notes: dict[str, str], found: str
+) -> None:
+    """An empty one counts: it names none."""
+    defaults = Defaults(tags=(), mode=Mode.AUTO, load_balancer=False, proxy_class="usual")
+    assert request.read_request(build(notes, labels), defaults).proxy_class == found
 
 
 @pytest.mark.parametrize(
@@ -133,4 +138,4 @@ def test_reading_is_total(hostname: str, tags: str, mode: str) -> None:
     notes = {"tailscale.com/hostname": hostname, "tailscale.com/tags": tags, "tailrace.dev/mode": mode}
     found = request.read_request(build(notes), DEFAULTS)
     if not found.violations:
-        assert request.LABEL.fullmatch(found.hostname)
+        assert wish.LABEL.fullmatch(found.hostname)

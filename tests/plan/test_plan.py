@@ -106,7 +106,7 @@ def test_a_plan_reads_aloud_and_holds_no_secret() -> None:
 def build_executor(cluster: MemoryCluster, plane: MemoryPlane) -> Executor:
     return Executor(
         cluster=cast(Kube, cluster),
-        plane=plane,
+        planes=lambda name: plane,
         namespace="tailscale",
         record=lambda event: None,
         written=lambda kind, answer: None,

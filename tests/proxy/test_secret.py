@@ -22,6 +22,8 @@ def build(target: spec.Target = KERNEL) -> spec.ProxySpec:
         labels={},
         app="uid",
         hostname="web",
+        secret_name="ts-web-abc-0",
+        mode=spec.Mode.USERSPACE if isinstance(target, spec.Forwards) else spec.Mode.KERNEL,
         target=target,
         image=IMAGE,
     )

@@ -35,7 +35,7 @@ def test_a_userspace_pod_asks_for_no_privilege() -> None:
 def test_a_userspace_proxy_is_bounded_in_memory_and_serves() -> None:
     found = env(FORWARDS)
     assert found["GOMEMLIMIT"] == "128MiB"
-    assert found["TS_SERVE_CONFIG"] == "/etc/tsconfig/$(POD_NAME)/serve-config"
+    assert found["TS_SERVE_CONFIG"] == "/etc/tsconfig/ts-web-abc-0/serve-config"
     assert "TS_DEST_IP" not in found
 
 

@@ -11,8 +11,10 @@ from datetime import timedelta
 from typing import Any, cast
 
 from tailrace import errors
+from tailrace.fleet import admission, gather, stores
+from tailrace.fleet.install import Defaults, Install
 from tailrace.kinds.orphan import decide as orphan_decide
-from tailrace.kinds.service import admission, controller, inputs, request, watched
+from tailrace.kinds.service import controller
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
 from tailrace.kube.resource import Key
@@ -20,16 +22,16 @@ from tailrace.plan import ops
 from tailrace.plan.executor import Executor
 from tailrace.proxy import spec
 from tailrace.settings import Mode
-from tailrace.tailnet import devices, port
+from tailrace.tailnet import devices, port, registry
 from tailrace.tailnet.memory import MemoryPlane
 from tests.support.cluster import MemoryCluster, owned
 from tests.support.tailnets import Tailnet
 
 HOME = "tailscale"
 
-INSTALL = inputs.Install(
+INSTALL = Install(
     namespace=HOME,
-    defaults=request.Defaults(tags=("tag:k8s",), mode=Mode.AUTO, load_balancer=False),
+    defaults=Defaults(tags=("tag:k8s",), mode=Mode.AUTO, load_balancer=False),
     image=spec.Image(image="tailscale/tailscale:v1", login_server="https://control.test"),
     cluster_name="test",
     cluster_domain="cluster.local",
@@ -72,18 +74,18 @@ class World[P: Tailnet = MemoryPlane]:
         with contextlib.suppress(errors.TailraceError):
             await self.listing.refresh()
         seen: list[ops.Plan] = []
-        run = self.room.executor.run
+        run = self.room.fleet.executor.run
 
         async def watch(plan: ops.Plan) -> ops.Result:
             seen.append(plan)
             return await run(plan)
 
-        self.room.executor.run = watch  # type: ignore[method-assign]
+        self.room.fleet.executor.run = watch  # type: ignore[method-assign]
         try:
             with contextlib.suppress(errors.TailraceError):
                 await self.room.reconcile(key)
         finally:
-            self.room.executor.run = run  # type: ignore[method-assign]
+            self.room.fleet.executor.run = run  # type: ignore[method-assign]
         return seen[0] if seen else ops.Plan()
 
     async def settle(self, *keys: Key, turns: int = 25) -> ops.Plan:
@@ -116,7 +118,7 @@ class World[P: Tailnet = MemoryPlane]:
         if record and record.get("data"):
             found = await self.cluster.get(resources.CONFIG_MAPS, "tailrace-orphans", HOME)
             with contextlib.suppress(errors.TailraceError):
-                await self.room.executor.run(orphan_decide.decide(found))
+                await self.room.fleet.executor.run(orphan_decide.decide(found))
 
     def conditions(self, name: str = "web", namespace: str = "demo") -> Mapping[str, tuple[str, str, str]]:
         status = self.cluster.objects["Service", namespace, name].get("status", {})
@@ -177,34 +179,35 @@ async def open_world_on[P: Tailnet](
     cluster = MemoryCluster(tailnet)
     install = dataclasses.replace(INSTALL, **changes)
     listing = devices.DeviceList(edge, schedule=devices.Schedule(fast=0.001, hurry=0.0, slow=600))
-    stores = watched.Stores()
+    tailnets = registry.Tailnets(registry.Membership(name="", plane=listing.plane, devices=listing))
+    shared = stores.Stores()
     events: list[ops.Emit] = []
     faked = cast(Kube, cluster)
     executor = Executor(
         cluster=faked,
-        plane=listing.plane,
+        planes=tailnets.find_plane,
         namespace=HOME,
         record=lambda event: events.append(event),
-        written=stores.note,
+        written=shared.note,
     )
-    room = controller.Services(
+    fleet = gather.Fleet(
         install=install,
-        stores=stores,
+        stores=shared,
+        tailnets=tailnets,
         executor=executor,
-        plane=listing.plane,
-        devices=listing,
         admission=admission.Prober(faked, HOME, install.image),
     )
+    room = controller.Services(fleet)
     feeds = (
-        (resources.SERVICES, stores.services),
-        (resources.SECRETS, stores.secrets),
-        (resources.STATEFUL_SETS, stores.statefulsets),
-        (resources.SERVICE_ACCOUNTS, stores.accounts),
-        (resources.ROLES, stores.roles),
-        (resources.ROLE_BINDINGS, stores.bindings),
-        (resources.PODS, stores.pods),
-        (resources.ENDPOINT_SLICES, stores.slices),
-        (resources.NAMESPACES, stores.namespaces),
+        (resources.SERVICES, shared.services),
+        (resources.SECRETS, shared.secrets),
+        (resources.STATEFUL_SETS, shared.statefulsets),
+        (resources.SERVICE_ACCOUNTS, shared.accounts),
+        (resources.ROLES, shared.roles),
+        (resources.ROLE_BINDINGS, shared.bindings),
+        (resources.PODS, shared.pods),
+        (resources.ENDPOINT_SLICES, room.slices),
+        (resources.NAMESPACES, shared.namespaces),
     )
     for resource, store in feeds:
         cluster.feed(resource, store)

@@ -18,7 +18,7 @@ class Documented(enum.StrEnum):
 
 
 class ConditionType(Documented):
-    """Conditions that Tailrace writes on a Service."""
+    """Conditions that Tailrace writes."""
 
     PROXY_READY = (
         "TailscaleProxyReady",
@@ -28,7 +28,20 @@ class ConditionType(Documented):
     PROVISIONED = "Provisioned", "The proxy's objects exist and it has, or had, a key to join with."
     ONLINE = "Online", "The control plane sees the device connected."
     BACKEND_READY = "BackendReady", "There is something behind the Service that can answer."
-    READY = "Ready", "All of the above: traffic from the tailnet is answered."
+    TARGET_READY = (
+        "TargetReady",
+        "The device or router that an egress leads to is connected and lets it through.",
+    )
+    ROUTES_APPROVED = "RoutesApproved", "Every route that a Connector advertises is approved and served."
+    READY = "Ready", "All of the above: traffic gets through."
+    CONNECTOR_READY = (
+        "ConnectorReady",
+        "The official operator's condition of a Connector: True once its devices have names.",
+    )
+    PROXY_CLASS_READY = (
+        "ProxyClassReady",
+        "The official operator's condition of a ProxyClass: it can be used.",
+    )
     TAILNET_READY = (
         "TailnetReady",
         "On a Tailnet: its control plane answers, and lets the operator do its work.",
@@ -47,6 +60,14 @@ class Reason(Documented):
     PROXY_FAILED = "ProxyFailed", "The proxy could not be made; the message says why."
     PROXY_PENDING = "ProxyPending", "The proxy is being made or waits for something."
 
+    # ConnectorReady, ProxyClassReady, TailnetReady, as the official operator spells them
+    CONNECTOR_CREATED = "ConnectorCreated", "The Connector's devices are there."
+    CONNECTOR_CREATING = "ConnectorCreating", "They are being made."
+    CONNECTOR_CREATION_FAILED = "ConnectorCreationFailed", "They could not be made; the message says why."
+    CONNECTOR_INVALID = "ConnectorInvalid", "The Connector is not valid; the message says what to change."
+    PROXY_CLASS_VALID = "ProxyClassValid", "Proxies may use it."
+    PROXY_CLASS_INVALID = "ProxyClassInvalid", "The ProxyClass is not valid; the message says what to change."
+
     # Accepted
     ACCEPTED = "Accepted", "Valid; the message names the proxy's mode and why it was chosen."
     INVALID_SERVICE = (
@@ -55,6 +76,8 @@ class Reason(Documented):
     )
     INVALID_CONFIG = "InvalidConfig", "A setting of the operator is wrong."
     NOT_SERVED = "NotServed", "It names something that this version does not serve; nothing is done to it."
+    CLASS_NOT_READY = "ProxyClassNotReady", "Its ProxyClass is missing or not ready; it is waited for."
+    TAILNET_NOT_READY = "TailnetNotReady", "Its Tailnet is missing or not ready; it is waited for."
     HOSTNAME_TAKEN = "HostnameTaken", "An older Service asks for the same hostname."
     NAME_CONFLICT = "NameConflict", "A device that is alive, or not ours, has the name."
     MODE_REFUSED = "ModeRefused", "The cluster does not admit a privileged pod and the ports need one."
@@ -93,6 +116,32 @@ class Reason(Documented):
         "The device has other tags than asked for and they cannot be changed in place.",
     )
     NAME_DIFFERS = "NameDiffers", "The device has another name than asked for; the message says why."
+
+    # TargetReady
+    TARGET_CONNECTED = "TargetConnected", "The target's device is connected."
+    TARGET_NOT_FOUND = "TargetNotFound", "The tailnet has no device of that name or address."
+    TARGET_OFFLINE = "TargetOffline", "The target's device is not connected."
+    ROUTE_SERVED = "RouteServed", "A connected router serves the route to the target."
+    ROUTE_NOT_ACCEPTED = (
+        "RouteNotAccepted",
+        "The proxy does not accept routes; the message says which class to use.",
+    )
+    ROUTE_NOT_APPROVED = "RouteNotApproved", "A router advertises the route, and nobody has approved it."
+    ROUTER_OFFLINE = "RouterOffline", "The router of the route is not connected."
+    NO_ROUTER = "NoRouter", "No device of the tailnet advertises a route to the target."
+    ROUTE_LOOPS = (
+        "RouteLoops",
+        "The proxy would accept a route to this cluster's own range, and answers would not come back.",
+    )
+
+    # RoutesApproved
+    ROUTES_SERVED = "RoutesServed", "All routes are approved and served."
+    ROUTES_NOT_APPROVED = "RoutesNotApproved", "Some routes are not approved; the message says which and how."
+    ROUTES_NOT_SERVED = (
+        "RoutesNotServed",
+        "Some routes are approved and yet served by nobody, or by another device.",
+    )
+    ROUTES_UNKNOWN = "RoutesUnknown", "The control plane cannot be asked about routes."
 
     # BackendReady
     ENDPOINTS_READY = "EndpointsReady", "At least one endpoint is ready."
@@ -137,4 +186,11 @@ class EventReason(Documented):
     TAILNET_READY = "TailnetReady", "The Tailnet can be used."
     TAILNET_NOT_READY = "TailnetNotReady", "The Tailnet cannot be used; the message says why."
     TAILNET_IN_USE = "TailnetInUse", "The Tailnet is to be deleted, and something uses it still."
+    ROUTES_APPROVED = "RoutesApproved", "Tailrace approved routes of a Connector."
+    ROUTES_OVERLAP = (
+        "RoutesOverlap",
+        "A route overlaps with something that it should not; the message names both.",
+    )
+    INVALID_CONNECTOR = "ConnectorInvalid", "The Connector is not valid (the official operator's spelling)."
+    INVALID_CLASS = "ProxyClassInvalid", "The ProxyClass is not valid (the official operator's spelling)."
     ORPHANED = "DeviceOrphaned", "The device could not be deleted in time and is remembered for later."

@@ -41,9 +41,12 @@ PROXY_PROTOCOL = "tailrace.dev/proxy-protocol"
 NAME_CONFLICT = "tailrace.dev/name-conflict"
 RECREATE = "tailrace.dev/recreate"
 TAILNET = "tailrace.dev/tailnet"
+APPROVE_ROUTES = "tailrace.dev/approve-routes"
 
 LAST_CLUSTER_IP = "tailscale.com/operator-last-set-cluster-ip"
 LAST_CLUSTER_DNS_NAME = "tailscale.com/operator-last-set-cluster-dns-name"
+LAST_TAILNET_IP = "tailscale.com/operator-last-set-ts-tailnet-target-ip"
+LAST_TAILNET_FQDN = "tailscale.com/operator-last-set-ts-tailnet-target-fqdn"
 APPLIED = "tailrace.dev/applied"
 KEY_ID = "tailrace.dev/key-id"
 KEY_TAGS = "tailrace.dev/key-tags"
@@ -52,6 +55,8 @@ REFRESHED_AT = "tailrace.dev/refreshed-at"
 RECREATED = "tailrace.dev/recreated"
 REPLACES = "tailrace.dev/replaces-device"
 PROXY_MODE = "tailrace.dev/proxy-mode"
+ORIGINAL = "tailrace.dev/original-spec"
+REPLICA = "tailrace.dev/replica"
 
 FINALIZER = "tailscale.com/finalizer"
 LOAD_BALANCER_CLASS = "tailscale"
@@ -120,20 +125,20 @@ ANNOTATIONS: tuple[Name, ...] = (
         TAILNET_IP,
         "Service",
         Setter.USER,
-        "Egress to a tailnet address. Not served by this version: the Service gets a condition that says so.",
+        "Egress: an address of the tailnet, or of a network behind one of its routers. The Service becomes a name in the cluster for it.",
     ),
     Name(TAILNET_IP_OLD, "Service", Setter.USER, f"Old spelling of `{TAILNET_IP}`."),
     Name(
         TAILNET_FQDN,
         "Service",
         Setter.USER,
-        "Egress to a tailnet name. Not served by this version: the Service gets a condition that says so.",
+        "Egress: the full name of a device, under any base domain. The Service becomes a name in the cluster for it.",
     ),
     Name(
         PROXY_CLASS,
         "Service",
         Setter.USER,
-        "ProxyClass of the proxy (label or annotation). Not served by this version: the Service gets a condition that says so.",
+        "ProxyClass of the proxy: a label, else an annotation, else the setting `PROXY_DEFAULT_CLASS`. It is waited for until it is there and ready.",
     ),
     Name(
         PROXY_GROUP,
@@ -145,7 +150,13 @@ ANNOTATIONS: tuple[Name, ...] = (
         TAILNET,
         "Service",
         Setter.USER,
-        "Another tailnet than the default one. Not served by this version: the Service gets a condition that says so.",
+        "Name of the Tailnet that the device joins. Default: the operator's own. A change moves the device: it leaves the one and joins the other.",
+    ),
+    Name(
+        APPROVE_ROUTES,
+        "Connector",
+        Setter.USER,
+        '`"true"`: Tailrace approves the routes that the Connector advertises, where its credential permits. Otherwise `RoutesApproved` says what to put into the policy.',
     ),
     Name(LAST_CLUSTER_IP, "proxy pod", Setter.TAILRACE, "The cluster IP that the kernel proxy forwards to."),
     Name(
@@ -153,6 +164,16 @@ ANNOTATIONS: tuple[Name, ...] = (
         "proxy pod",
         Setter.TAILRACE,
         "The external name that the kernel proxy forwards to.",
+    ),
+    Name(
+        LAST_TAILNET_IP, "proxy pod", Setter.TAILRACE, "The tailnet address that the egress proxy leads to."
+    ),
+    Name(LAST_TAILNET_FQDN, "proxy pod", Setter.TAILRACE, "The device that the egress proxy leads to."),
+    Name(
+        ORIGINAL,
+        "headless Service",
+        Setter.TAILRACE,
+        "What an egress Service's spec was before it was led to the proxy; it gets that back.",
     ),
     Name(
         APPLIED,
@@ -190,14 +211,15 @@ ANNOTATIONS: tuple[Name, ...] = (
 
 LABELS: tuple[Name, ...] = (
     Name(MANAGED, "every child", Setter.TAILRACE, '`"true"`: made by the operator.'),
-    Name(PARENT_TYPE, "every child", Setter.TAILRACE, "Kind of the root: `svc`."),
+    Name(PARENT_TYPE, "every child", Setter.TAILRACE, "Kind of the root: `svc` or `connector`."),
     Name(
         PARENT_NAME,
         "every child",
         Setter.TAILRACE,
         "Name of the root; over 63 characters its first 54, `-` and 8 digits of its SHA-256.",
     ),
-    Name(PARENT_NAMESPACE, "every child", Setter.TAILRACE, "Namespace of the root."),
+    Name(PARENT_NAMESPACE, "every child", Setter.TAILRACE, "Namespace of the root; empty for a Connector."),
+    Name(REPLICA, "proxy pod", Setter.TAILRACE, "Which of a Connector's replicas it is, from 0."),
     Name(SECRET_TYPE, "proxy Secret", Setter.TAILRACE, "`state`."),
     Name(APP, "proxy pod", Setter.TAILRACE, "UID of the root; the selector of the StatefulSet."),
 )

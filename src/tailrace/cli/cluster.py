@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from tailrace import errors, settings
 from tailrace.api import kube, names
-from tailrace.kinds.service import request
+from tailrace.fleet.install import Defaults
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
 from tailrace.runtime import published
@@ -114,11 +114,12 @@ class Operator:
         return self.settings.namespace
 
     @property
-    def defaults(self) -> request.Defaults:
-        return request.Defaults(
+    def defaults(self) -> Defaults:
+        return Defaults(
             tags=self.settings.proxy_tags,
             mode=self.settings.proxy_mode,
             load_balancer=self.settings.default_load_balancer,
+            proxy_class=self.settings.proxy_default_class,
         )
 
 

@@ -13,6 +13,7 @@ from tailrace.api.conditions import ConditionType
 from tailrace.cli import cluster as clusters
 from tailrace.cli.exits import Exit
 from tailrace.cli.look import Look, look
+from tailrace.fleet.world import find_place
 from tailrace.kinds.service import decide, request
 from tailrace.plan import words
 from tailrace.proxy import names as proxy_names
@@ -66,7 +67,8 @@ def open_plane(loaded: settings.Settings) -> port.ControlPlane | None:
 def describe_seen(seen: Look) -> Iterable[tuple[str, str]]:
     world = seen.inputs
     wish = request.read_request(seen.service, world.install.defaults)
-    state, workload = world.children.state, world.children.statefulset
+    place = find_place(world.proxies, proxy_names.build_child_name("svc", world.namespace, world.name))
+    state, workload = place.children.state, place.children.statefulset
     ready = sum(1 for s in world.slices for e in s.endpoints or () if e.conditions.ready is not False)
     yield "exposed", "yes" if wish.exposed else "no"
     if wish.exposed:
@@ -75,9 +77,7 @@ def describe_seen(seen: Look) -> Iterable[tuple[str, str]]:
         yield "mode asked for", str(wish.mode)
     yield (
         "proxy",
-        f"{world.install.namespace}/{proxy_names.build_child_name('svc', world.namespace, world.name)}"
-        if workload
-        else "none",
+        f"{world.install.namespace}/{place.name}" if workload else "none",
     )
     yield "device", f"{state.device_id} {state.fqdn}".strip() if state and state.device_id else "none"
     yield "control plane", seen.control_plane

@@ -16,6 +16,7 @@ from tailrace.api.conditions import ConditionType, Reason
 from tailrace.cli import cluster as clusters
 from tailrace.cli import output
 from tailrace.cli.exits import Exit
+from tailrace.fleet.install import Defaults
 from tailrace.kinds.service import request, view
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
@@ -100,7 +101,7 @@ def describe(service: kube.Service) -> str:
     return f"{service.metadata.namespace}/{service.metadata.name}"
 
 
-def check_wish(service: kube.Service, notes: Mapping[str, str | None], defaults: request.Defaults) -> None:
+def check_wish(service: kube.Service, notes: Mapping[str, str | None], defaults: Defaults) -> None:
     """Refuse before anything is changed what the operator would refuse after it.
 
     Raises:
@@ -197,7 +198,7 @@ def describe_verdict(verdict: Verdict) -> str:
     return "no operator has looked at it yet" if ready is None else ready.message
 
 
-async def wait_gone(cluster: Kube, before: kube.Service, defaults: request.Defaults, *, limit: float) -> int:
+async def wait_gone(cluster: Kube, before: kube.Service, defaults: Defaults, *, limit: float) -> int:
     """Wait until nothing of ours is left on the Service, which is the last that the operator removes."""
     clock = asyncio.get_running_loop().time
     started, ready = clock(), None

@@ -5,16 +5,18 @@ Called by `explain`. What this shell may not see is left out and said, never gue
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tailrace import app, errors
 from tailrace.api import kube, names
 from tailrace.cli.cluster import Operator, together
-from tailrace.kinds.service import admission, inputs, request
+from tailrace.fleet import admission, gather
+from tailrace.fleet.install import Defaults, Install
+from tailrace.fleet.world import Admission, Children, Tailnet, find_place, root_of_service
+from tailrace.kinds.service import inputs, request
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
 from tailrace.proxy import names as proxy_names
@@ -48,19 +50,20 @@ async def look(
     meta = service.metadata
     behind = f"{names.SERVICE_NAME}={meta.name}"
     async with together() as group:
-        reading = group.create_task(read_children(cluster, operator.namespace, service))
+        reading = group.create_task(read_proxies(cluster, operator.namespace, root_of_service(service).owner))
         services = group.create_task(cluster.list(resources.SERVICES))
         slices = group.create_task(cluster.list(resources.ENDPOINT_SLICES, meta.namespace, labels=behind))
         running = group.create_task(describe_operator(cluster, operator.namespace))
-    children = reading.result()
-    tailnet, control_plane = await ask_tailnet(cluster, plane, operator, service, children.state)
+    proxies = reading.result()
+    place = find_place(proxies, proxy_names.build_child_name("svc", meta.namespace, meta.name))
+    tailnet, control_plane = await ask_tailnet(cluster, plane, operator, service, place.children.state)
     admitted, unseen = await ask_admission(cluster, install)
     world = inputs.Inputs(
         namespace=meta.namespace,
         name=meta.name,
         install=install,
         service=service,
-        children=children,
+        proxies=proxies,
         tailnet=tailnet,
         admission=admitted,
         rivals=find_rivals(service, services.result(), install.defaults),
@@ -76,7 +79,7 @@ async def look(
     )
 
 
-def build_install(operator: Operator) -> inputs.Install:
+def build_install(operator: Operator) -> Install:
     """As the operator builds it, with the CA that it wrote down instead of a file of its pod."""
     settings = operator.settings
     install = app.build_install(settings, app.find_login_server(settings))
@@ -85,35 +88,27 @@ def build_install(operator: Operator) -> inputs.Install:
     return dataclasses.replace(install, image=dataclasses.replace(install.image, ca_pem=operator.ca_pem))
 
 
-async def read_children(cluster: Kube, home: str, service: kube.Service) -> inputs.Children:
-    meta = service.metadata
-    owner = proxy_names.build_labels("svc", meta.namespace, meta.name)
+async def read_proxies(cluster: Kube, home: str, owner: Mapping[str, str]) -> dict[str, Children]:
+    """The proxies of a root by name of their Secret, as the operator's stores have them."""
     labels = ",".join(f"{key}={value}" for key, value in owner.items())
-    async with together() as group:
-        secrets = group.create_task(cluster.list(resources.SECRETS, home, labels=labels))
-        sets = group.create_task(cluster.list(resources.STATEFUL_SETS, home, labels=labels))
-        accounts = group.create_task(cluster.list(resources.SERVICE_ACCOUNTS, home, labels=labels))
-        roles = group.create_task(cluster.list(resources.ROLES, home, labels=labels))
-        bindings = group.create_task(cluster.list(resources.ROLE_BINDINGS, home, labels=labels))
-        pods = group.create_task(cluster.list(resources.PODS, home, labels=labels))
-    state = first(secrets)
-    return inputs.Children(
-        service_account=first(accounts),
-        role=first(roles),
-        role_binding=first(bindings),
-        state=None if state is None else secret.read(state),
-        statefulset=first(sets),
-        pod=first(pods),
+    wanted = (
+        resources.SECRETS,
+        resources.STATEFUL_SETS,
+        resources.SERVICE_ACCOUNTS,
+        resources.ROLES,
+        resources.ROLE_BINDINGS,
+        resources.PODS,
+        resources.SERVICES,
+        resources.POD_DISRUPTION_BUDGETS,
     )
-
-
-def first[T](listed: asyncio.Task[Sequence[T]]) -> T | None:
-    found = listed.result()
-    return found[0] if found else None
+    async with together() as group:
+        tasks = {r.kind: group.create_task(cluster.list(r, home, labels=labels)) for r in wanted}
+    pairs = [(kind, found) for kind, task in tasks.items() for found in task.result()]
+    return gather.group_proxies(owner[names.PARENT_TYPE], pairs)
 
 
 def find_rivals(
-    service: kube.Service, services: Iterable[kube.Service], defaults: request.Defaults
+    service: kube.Service, services: Iterable[kube.Service], defaults: Defaults
 ) -> tuple[kube.Service, ...]:
     hostname = request.read_hostname(service).lower()
     return tuple(
@@ -131,19 +126,19 @@ async def ask_tailnet(
     operator: Operator,
     service: kube.Service,
     state: secret.State | None,
-) -> tuple[inputs.Tailnet, str]:
+) -> tuple[Tailnet, str]:
     """What the control plane says of the device and its namesakes, and a sentence about that."""
     if plane is None:
-        return inputs.Tailnet(known=False), "not asked: this shell has no credentials for it"
+        return Tailnet(known=False), "not asked: this shell has no credentials for it"
     try:
         devices = await plane.list_devices()
     except errors.TailraceError as error:
         denied = isinstance(error, errors.Denied)
-        return inputs.Tailnet(known=False, problem=str(error), denied=denied), str(error)
+        return Tailnet(known=False, problem=str(error), denied=denied), str(error)
     own, hostname = state.device_id if state else "", request.read_hostname(service).lower()
     device = next((d for d in devices if d.id == own), None)
     namesakes = tuple(d for d in devices if d.id != own and d.name.lower() == hostname)
-    found = inputs.Tailnet(
+    found = Tailnet(
         known=True,
         device=device,
         gone=bool(own) and device is None,
@@ -169,7 +164,7 @@ def describe_device(device: port.Device | None, own: str) -> str:
     return f"sees {device.name} ({', '.join(device.addresses)}), {seen}"
 
 
-async def ask_admission(cluster: Kube, install: inputs.Install) -> tuple[inputs.Admission, list[str]]:
+async def ask_admission(cluster: Kube, install: Install) -> tuple[Admission, list[str]]:
     """Whether a privileged pod is admitted, by the operator's own dry run; who may not ask is told so."""
     home = install.namespace
     try:
@@ -184,7 +179,7 @@ async def ask_admission(cluster: Kube, install: inputs.Install) -> tuple[inputs.
         return await prober.ask(namespace.metadata.labels), []
     except errors.Denied:
         note = f"whether {home} admits a privileged pod (you may not create pods there): taken as yes"
-        return inputs.Admission(privileged=True), [note]
+        return Admission(privileged=True), [note]
 
 
 async def describe_operator(cluster: Kube, home: str) -> str:

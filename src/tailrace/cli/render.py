@@ -12,6 +12,8 @@ import msgspec
 
 from tailrace.api import kube
 from tailrace.errors import Usage
+from tailrace.fleet.install import Install
+from tailrace.fleet.world import Admission, Tailnet
 from tailrace.kinds.service import decide, inputs, request
 from tailrace.plan import ops
 
@@ -26,7 +28,7 @@ class Rendered:
     notes: tuple[str, ...]
 
 
-def render(documents: Iterable[Mapping[str, Any]], install: inputs.Install, now: datetime) -> Rendered:
+def render(documents: Iterable[Mapping[str, Any]], install: Install, now: datetime) -> Rendered:
     """What a plan for each exposed Service among the documents would apply, in the order of its stages."""
     services = [read_service(d) for d in documents if d.get("kind") == "Service"]
     manifests: list[Mapping[str, Any]] = []
@@ -70,7 +72,7 @@ def read_service(document: Mapping[str, Any]) -> kube.Service:
 
 
 def build_inputs(
-    service: kube.Service, others: list[kube.Service], install: inputs.Install, now: datetime
+    service: kube.Service, others: list[kube.Service], install: Install, now: datetime
 ) -> inputs.Inputs:
     """The world of a fresh cluster that admits what is asked, and of a tailnet without a namesake."""
     hostname = request.read_hostname(service).lower()
@@ -86,9 +88,8 @@ def build_inputs(
         name=service.metadata.name,
         install=install,
         service=service,
-        children=inputs.Children(),
-        tailnet=inputs.Tailnet(known=True),
-        admission=inputs.Admission(privileged=True),
+        tailnet=Tailnet(known=True),
+        admission=Admission(privileged=True),
         rivals=rivals,
         now=now,
     )

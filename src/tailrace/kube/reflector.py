@@ -274,6 +274,11 @@ class Reflector[T: Object]:
             self._start_over(State.LISTING)
         self._fail(error)
 
+    def restart(self) -> None:
+        """Begin from nothing, as at first."""
+        self._failures = 0
+        self._start_over(State.STREAMING if self._can_stream else State.LISTING)
+
     def _fail(self, error: TailraceError | None = None) -> None:
         # A version that is too old, or a server without streaming lists, is no reason to wait, unless it comes again.
         mild = isinstance(error, Expired | Terminal | _CannotStream) and self._failures == 0

@@ -8,9 +8,17 @@ import time
 from collections.abc import Awaitable, Callable
 
 from tailrace.api.kube import Object
-from tailrace.errors import Denied, Expired, RateLimited, TailraceError, Terminal
+from tailrace.errors import Denied, Expired, NotFound, RateLimited, TailraceError, Terminal
 from tailrace.kube.client import Kube
-from tailrace.kube.reflector import Advanced, Change, Reflector, Request, State, Undecodable
+from tailrace.kube.reflector import (
+    Advanced,
+    Change,
+    Reflector,
+    Replaced,
+    Request,
+    State,
+    Undecodable,
+)
 from tailrace.kube.resource import Resource
 from tailrace.kube.status import Silent
 from tailrace.kube.store import Store
@@ -18,9 +26,13 @@ from tailrace.observe import logs, metrics
 
 log = logs.get_logger("kube.watch")
 
+ABSENT_PAUSE = 30.0
+"""Seconds until a kind that was not installed is looked for again."""
+
 
 class Watch[T: Object]:
-    """Keeps `store` like the cluster. `labels` and `fields` are selectors; `namespace` None means all."""
+    """Keeps `store` like the cluster. `labels` and `fields` are selectors; `namespace` None means all. Of an `optional`
+    resource that the cluster does not know there are no objects; it is asked again from time to time."""
 
     def __init__(
         self,
@@ -31,6 +43,7 @@ class Watch[T: Object]:
         namespace: str | None = None,
         labels: str = "",
         fields: str = "",
+        optional: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
@@ -40,6 +53,7 @@ class Watch[T: Object]:
         self._kube, self._resource, self._namespace = kube, resource, namespace
         self._machine = Reflector(resource, random=chance, labels=labels, fields=fields)
         self._sleep, self._monotonic = sleep, monotonic
+        self._optional = optional
         self.last_turn = monotonic()
         """When something last came, or an attempt began: what liveness looks at."""
         self.problem: str | None = None
@@ -61,6 +75,11 @@ class Watch[T: Object]:
             self.last_turn = self._monotonic()
             try:
                 await self._ask(request)
+            except NotFound as error:
+                if self._optional:
+                    await self._miss()
+                else:
+                    self._fail(error)
             except TailraceError as error:
                 self._fail(error)
             except Exception as error:
@@ -68,6 +87,13 @@ class Watch[T: Object]:
                 self._fail(TailraceError(f"A fault in the watch of {self.name}: {type(error).__name__}."))
             else:
                 self._machine.ended()
+
+    async def _miss(self) -> None:
+        """The kind is not installed: nothing of it is there. A definition that comes later is found within the pause."""
+        self.problem = None
+        self.store.apply(Replaced(objects=(), unread=frozenset(), version="0"))
+        self._machine.restart()
+        await self._sleep(ABSENT_PAUSE)
 
     async def _ask(self, request: Request) -> None:
         kind = _describe(self._machine.state)

@@ -56,7 +56,15 @@ def decide_apply(wanted: Manifest, live: kube.Object | None) -> Apply | None:
     if live is None or live.metadata.deletionTimestamp is not None:
         return Apply(manifest=stamped)
     body = {k: v for k, v in stamped.items() if k not in {"apiVersion", "kind"}}
-    return None if covers(to_plain(live), body) else Apply(manifest=stamped)
+    there = to_plain(live)
+    if covers(there, body) or covers(there, to_plain(narrow(body, type(live)))):
+        return None
+    return Apply(manifest=stamped)
+
+
+def narrow[T: kube.Object](body: Manifest, struct: type[T]) -> T:
+    """What the store would have of these values: a field that says what would be so anyway falls out."""
+    return msgspec.json.decode(msgspec.json.encode(body), type=struct)
 
 
 def to_plain(live: kube.Object) -> dict[str, Any]:

@@ -28,6 +28,10 @@ type Written = Callable[[str, kube.Object], None]
 """Told kind and answer of every write, so that the store knows our own version at once."""
 
 
+type Planes = Callable[[str], port.ControlPlane]
+"""The control plane of a tailnet by its name. Raises `TailraceError` when it cannot be used."""
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -39,7 +43,7 @@ class Executor:
         self,
         *,
         cluster: Kube,
-        plane: port.ControlPlane,
+        planes: Planes,
         namespace: str,
         record: Recorder,
         written: Written,
@@ -47,7 +51,7 @@ class Executor:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._cluster = cluster
-        self._plane = plane
+        self._planes = planes
         self._namespace = namespace
         self._record = record
         self._written = written
@@ -63,20 +67,21 @@ class Executor:
         """
         ownership.check_plan(plan)
         for stage in plan.stages:
-            outcomes = await asyncio.gather(*(self._act(op) for op in stage), return_exceptions=True)
+            turns = (self._act(op, plan.tailnet) for op in stage)
+            outcomes = await asyncio.gather(*turns, return_exceptions=True)
             for failure in outcomes:
                 if isinstance(failure, BaseException):
                     raise failure
         return plan.result
 
-    async def _act(self, op: ops.Op) -> None:
+    async def _act(self, op: ops.Op, tailnet: str) -> None:
         match op:
             case ops.Apply(manifest=manifest):
                 await self._apply(manifest)
             case ops.ApplyKeepingKey(manifest=manifest):
                 await self._apply_keeping_key(manifest)
             case ops.MintKey():
-                await self._mint(op)
+                await self._mint(op, self._planes(tailnet))
             case ops.Delete():
                 await self._delete(op)
             case ops.Finalize(ref=ref):
@@ -86,8 +91,8 @@ class Executor:
                 )
             case ops.Unfinalize():
                 await self._unfinalize(op)
-            case ops.ApplyStatus(ref=ref, api_version=version, status=status):
-                body = build_root(ref, {}, api_version=version) | ({"status": dict(status)} if status else {})
+            case ops.ApplyStatus(ref=ref, status=status):
+                body = build_root(ref, {}) | ({"status": dict(status)} if status else {})
                 await self._apply(body, subresource="status")
             case ops.AnnotatePod(ref=ref, key=key, value=value):
                 await self._annotate(ref, key, value)
@@ -97,8 +102,16 @@ class Executor:
                 await self._patch_orphans({device: None})
             case ops.Emit():
                 self._record(op)
-            case ops.RevokeKey() | ops.DeleteDevice() | ops.RenameDevice() | ops.TagDevice():
-                await self._call(op)
+            case ops.PatchSpec():
+                await self._patch_spec(op)
+            case (
+                ops.RevokeKey()
+                | ops.DeleteDevice()
+                | ops.RenameDevice()
+                | ops.TagDevice()
+                | ops.ApproveRoutes()
+            ):
+                await self._call(op, self._planes(tailnet))
             case _:
                 assert_never(op)
 
@@ -131,6 +144,14 @@ class Executor:
             )
         except errors.NotFound:
             return
+
+    async def _patch_spec(self, op: ops.PatchSpec) -> None:
+        body = {"metadata": {"resourceVersion": op.resource_version}, "spec": dict(op.spec)}
+        resource = resources.BY_KIND[op.ref.kind]
+        answer = await self._cluster.patch(
+            resource, op.ref.name, op.ref.namespace, body, manager=f"{names.FIELD_MANAGER}-egress"
+        )
+        self._written(op.ref.kind, answer)
 
     async def _unfinalize(self, op: ops.Unfinalize) -> None:
         body = {"metadata": {"resourceVersion": op.resource_version, "finalizers": list(op.keep)}}
@@ -175,54 +196,56 @@ class Executor:
 
     # --- the control plane -------------------------------------------------------------------------------------
 
-    async def _mint(self, op: ops.MintKey) -> None:
+    async def _mint(self, op: ops.MintKey, plane: port.ControlPlane) -> None:
         """A key that could not be put where it belongs is revoked at once, so that none lies about."""
         self._allow()
-        key = await self._plane.mint_key(
-            port.KeyRequest(tags=op.tags, ttl=op.ttl, description=op.description)
-        )
+        key = await plane.mint_key(port.KeyRequest(tags=op.tags, ttl=op.ttl, description=op.description))
         try:
             await self._apply(secret.put_key(op.into, key.secret, key.id, self._now().isoformat()))
         except BaseException:
-            await asyncio.shield(self._revoke_quietly(key.id))
+            await asyncio.shield(self._revoke_quietly(plane, key.id))
             raise
 
-    async def _revoke_quietly(self, key: port.KeyId) -> None:
+    async def _revoke_quietly(self, plane: port.ControlPlane, key: port.KeyId) -> None:
         try:
-            await self._plane.revoke_key(key)
+            await plane.revoke_key(key)
         except errors.TailraceError:
             return  # it expires by itself; the failure that led here is the one to tell
 
-    async def _call(self, op: ops.RevokeKey | ops.DeleteDevice | ops.RenameDevice | ops.TagDevice) -> None:
+    async def _call(
+        self,
+        op: ops.RevokeKey | ops.DeleteDevice | ops.RenameDevice | ops.TagDevice | ops.ApproveRoutes,
+        plane: port.ControlPlane,
+    ) -> None:
         self._allow()
         try:
             match op:
                 case ops.RevokeKey(key=key):
-                    await self._plane.revoke_key(port.KeyId(key))
+                    await plane.revoke_key(port.KeyId(key))
                 case ops.DeleteDevice():
-                    await self._delete_device(op)
+                    await self._delete_device(op, plane)
                 case ops.RenameDevice(device=device, name=name):
-                    await self._plane.rename_device(port.DeviceId(device), name)
+                    await plane.rename_device(port.DeviceId(device), name)
                 case ops.TagDevice(device=device, tags=tags):
-                    await self._plane.set_tags(port.DeviceId(device), tags)
+                    await plane.set_tags(port.DeviceId(device), tags)
+                case ops.ApproveRoutes(device=device, routes=routes):
+                    await plane.approve_routes(port.DeviceId(device), routes)
         except errors.NotFound:
             return  # gone already, or gone meanwhile: the next device list says so
 
-    async def _delete_device(self, op: ops.DeleteDevice) -> None:
+    async def _delete_device(self, op: ops.DeleteDevice, plane: port.ControlPlane) -> None:
         """A namesake is looked at once more before it goes: the list may be a minute old, and a life is at stake."""
         device = port.DeviceId(op.device)
         if op.claim is ops.Claim.DEAD_NAMESAKE:
-            found = await self._plane.get_device(device)
+            found = await plane.get_device(device)
             if found.online or not found.tags or not set(found.tags) <= set(op.tags):
                 raise errors.Conflict(f'device {device} ("{op.name}") came back to life meanwhile')
             self._allow()
-        await self._plane.delete_device(device)
+        await plane.delete_device(device)
 
 
-def build_root(ref: ops.Ref, meta: Mapping[str, Any], *, api_version: str = "v1") -> dict[str, Any]:
+def build_root(ref: ops.Ref, meta: Mapping[str, Any]) -> dict[str, Any]:
     """The least that says which root is meant, with the fields that one operation is about."""
-    return {
-        "apiVersion": api_version,
-        "kind": ref.kind,
-        "metadata": {"name": ref.name, "namespace": ref.namespace, **meta},
-    }
+    place = {"name": ref.name, "namespace": ref.namespace} if ref.namespace else {"name": ref.name}
+    version = resources.BY_KIND[ref.kind].api_version
+    return {"apiVersion": version, "kind": ref.kind, "metadata": {**place, **meta}}

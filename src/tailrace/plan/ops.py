@@ -143,16 +143,33 @@ class TagDevice:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ApproveRoutes:
+    """Replace the approved routes of a device."""
+
+    device: str
+    routes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RecordOrphan:
     """Remember a device (and an unused key) that could not be removed in time."""
 
     device: str
-    note: str  # JSON: name, object, since
+    note: str  # JSON: name, object, since, tailnet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForgetOrphan:
     device: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PatchSpec:
+    """Change fields of the root's own spec, as a field manager of its own; a null takes a field away."""
+
+    ref: Ref
+    resource_version: str  # as it was decided on
+    spec: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,6 +197,8 @@ type Op = (
     | DeleteDevice
     | RenameDevice
     | TagDevice
+    | ApproveRoutes
+    | PatchSpec
     | RecordOrphan
     | ForgetOrphan
     | Emit
@@ -200,12 +219,15 @@ SETTLED = Result()
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """Stages in order. `owner` are the labels that every child of this root carries; `interest` says that somebody
-    waits for a change on the control plane, so that the shared device list is refreshed fast."""
+    waits for a change on the control plane, so that the shared device list is refreshed fast, `hurry` that it is older than
+    what we know. `tailnet` is where the operations on the control plane go; "" is the operator's own."""
 
     stages: tuple[tuple[Op, ...], ...] = ()
     result: Result = SETTLED
     owner: Mapping[str, str] = field(default_factory=dict)
     interest: bool = False
+    hurry: bool = False
+    tailnet: str = ""
 
     @property
     def ops(self) -> tuple[Op, ...]:

@@ -30,6 +30,10 @@ def describe_op(op: ops.Op) -> str:
             return f'rename device {device} to "{name}"'
         case ops.TagDevice(device=device, tags=tags):
             return f"give device {device} the tags {', '.join(tags)}"
+        case ops.ApproveRoutes(device=device, routes=routes):
+            return f"approve the routes {', '.join(routes) or 'none'} of device {device}"
+        case ops.PatchSpec(ref=ref, spec=spec):
+            return f"set {', '.join(sorted(spec))} of {ref}"
         case ops.RecordOrphan(device=device):
             return f"remember device {device} as an orphan"
         case ops.ForgetOrphan(device=device):

@@ -91,9 +91,12 @@ def build_config(proxy: spec.ProxySpec) -> dict[str, Any]:
         "Locked": False,
         "Hostname": proxy.hostname,
         "acceptDNS": False,
-        "acceptRoutes": False,
+        "acceptRoutes": proxy.accept_routes,
         "NoStatefulFiltering": True,
     }
+    if isinstance(proxy.target, spec.Router):
+        config["AdvertiseRoutes"] = list(proxy.target.routes)
+        config["AppConnector"] = {"Advertise": proxy.target.app_connector}
     if proxy.image.login_server:
         config["ServerURL"] = proxy.image.login_server
     return config

@@ -6,6 +6,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tailrace.api.proxyclass import ProxyClass
+
 
 class Mode(enum.StrEnum):
     """How tailscaled forwards: with a TUN device in a privileged pod, or with its own network stack."""
@@ -43,7 +45,29 @@ class Forwards:
     proxy_protocol: int = 0  # 0 none, 1 or 2
 
 
-type Target = Address | DnsName | Forwards
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TailnetAddress:
+    """Egress target: what reaches the pod goes to this address of the tailnet, or behind one of its routers."""
+
+    ip: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TailnetName:
+    """Egress target: the same for a device of that name, without trailing dot."""
+
+    fqdn: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Router:
+    """No single target: the tailnet's traffic for these routes passes through, or for the names of an app connector."""
+
+    routes: tuple[str, ...] = ()  # CIDRs, sorted; those of an exit node are among them
+    app_connector: bool = False
+
+
+type Target = Address | DnsName | Forwards | TailnetAddress | TailnetName | Router
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,20 +86,21 @@ class Image:
 class ProxySpec:
     """One proxy: its names, its identity on the tailnet, where its traffic goes."""
 
-    name: str  # of StatefulSet, ServiceAccount, Role, RoleBinding; the Secret is `<name>-0`
+    name: str  # of StatefulSet, ServiceAccount, Role, RoleBinding
     namespace: str
+    secret_name: str
     labels: Mapping[str, str]  # of every child; name the root
     app: str  # UID of the root
     hostname: str
+    mode: Mode
     target: Target
     image: Image
+    proxy_class: ProxyClass | None = None
+    replica: str = ""  # which of several proxies of its root it is; "" when there is one only
     replaces: str = ""  # id of the gone device for whose sake the pod was restarted
     refresh: str = ""  # carried only where a restart for a lost Secret needs it
 
     @property
-    def mode(self) -> Mode:
-        return Mode.USERSPACE if isinstance(self.target, Forwards) else Mode.KERNEL
-
-    @property
-    def secret_name(self) -> str:
-        return f"{self.name}-0"
+    def accept_routes(self) -> bool:
+        """Whether it may send to what lies behind the tailnet's routers."""
+        return self.proxy_class is not None and self.proxy_class.spec.tailscale.acceptRoutes

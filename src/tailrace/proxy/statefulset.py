@@ -11,7 +11,8 @@ from typing import Any
 from lightkube.models import apps_v1, core_v1, meta_v1
 
 from tailrace.api import names
-from tailrace.proxy import secret, spec
+from tailrace.proxy import overlay, secret, spec
+from tailrace.proxy.metrics import ProxyType
 
 CONFIG_DIR = "/etc/tsconfig"
 HEALTH_PORT = 9002
@@ -19,6 +20,13 @@ MEMORY_LIMIT = (
     "128MiB"  # GOMEMLIMIT: userspace tailscaled keeps its message buffers and grows past 500 MiB without
 )
 USER = 65532
+APPS = {
+    ProxyType.SERVICE: "k8s-operator-ingress-proxy",
+    ProxyType.EGRESS: "k8s-operator-egress-proxy",
+    ProxyType.CONNECTOR: "k8s-operator-connector-resource",
+}
+"""What tailscaled says of itself to the control plane, in the official operator's words."""
+
 SYSCTL = (
     "echo 1 > /proc/sys/net/ipv4/ip_forward && "
     "if [ -f /proc/sys/net/ipv6/conf/all/forwarding ]; then echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; fi"
@@ -41,17 +49,37 @@ def build_statefulset(proxy: spec.ProxySpec) -> dict[str, Any]:
             replicas=1,
             podManagementPolicy="Parallel",  # ordered, a pod that never gets ready would block its own mending
             serviceName=proxy.name,
-            selector=meta_v1.LabelSelector(matchLabels={names.APP: proxy.app}),
+            selector=meta_v1.LabelSelector(matchLabels=build_selector(proxy)),
             template=core_v1.PodTemplateSpec(
                 metadata=meta_v1.ObjectMeta(
-                    labels={**proxy.labels, names.APP: proxy.app},
+                    labels={**proxy.labels, **build_selector(proxy)},
                     annotations=build_pod_annotations(proxy) or None,
                 ),
                 spec=build_pod_spec(proxy),
             ),
         ),
     )
-    return to_manifest(built)
+    manifest = to_manifest(built)
+    if proxy.proxy_class is None:
+        return manifest
+    return overlay.apply_class(manifest, proxy.proxy_class, proxy=tell_type(proxy))
+
+
+def tell_type(proxy: spec.ProxySpec) -> ProxyType:
+    """What the proxy is for."""
+    match proxy.target:
+        case spec.TailnetAddress() | spec.TailnetName():
+            return ProxyType.EGRESS
+        case spec.Router():
+            return ProxyType.CONNECTOR
+        case spec.Address() | spec.DnsName() | spec.Forwards():
+            return ProxyType.SERVICE
+
+
+def build_selector(proxy: spec.ProxySpec) -> dict[str, str]:
+    """Immutable, so what the official operator has, and of several proxies of a root the replica."""
+    replica = {names.REPLICA: proxy.replica} if proxy.replica else {}
+    return {names.APP: proxy.app, **replica}
 
 
 def build_pod(proxy: spec.ProxySpec) -> dict[str, Any]:
@@ -62,7 +90,7 @@ def build_pod(proxy: spec.ProxySpec) -> dict[str, Any]:
         metadata=meta_v1.ObjectMeta(
             name=f"{proxy.name}-0",
             namespace=proxy.namespace,
-            labels={**proxy.labels, names.APP: proxy.app},
+            labels={**proxy.labels, **build_selector(proxy)},
         ),
         spec=build_pod_spec(proxy),
     )
@@ -83,7 +111,11 @@ def build_pod_annotations(proxy: spec.ProxySpec) -> dict[str, str]:
             found[names.LAST_CLUSTER_IP] = ip
         case spec.DnsName(name=name):
             found[names.LAST_CLUSTER_DNS_NAME] = name
-        case spec.Forwards():
+        case spec.TailnetAddress(ip=ip):
+            found[names.LAST_TAILNET_IP] = ip
+        case spec.TailnetName(fqdn=fqdn):
+            found[names.LAST_TAILNET_FQDN] = f"{fqdn}."
+        case spec.Forwards() | spec.Router():
             pass
     return {key: value for key, value in found.items() if value}
 
@@ -96,10 +128,23 @@ def build_pod_spec(proxy: spec.ProxySpec) -> core_v1.PodSpec:
     return core_v1.PodSpec(
         serviceAccountName=proxy.name,
         priorityClassName=proxy.image.priority_class or None,
+        affinity=build_affinity(proxy) if isinstance(proxy.target, spec.Router) else None,
         securityContext=build_pod_security() if userspace else None,
         initContainers=None if userspace else [build_sysctler(proxy)],
         containers=[build_container(proxy)],
         volumes=volumes,
+    )
+
+
+def build_affinity(proxy: spec.ProxySpec) -> core_v1.Affinity:
+    """Replicas of a router keep apart from each other where they can: the loss of a node is not the loss of the route."""
+    term = core_v1.PodAffinityTerm(
+        topologyKey="kubernetes.io/hostname",
+        labelSelector=meta_v1.LabelSelector(matchLabels={names.APP: proxy.app}),
+    )
+    apart = core_v1.WeightedPodAffinityTerm(weight=100, podAffinityTerm=term)
+    return core_v1.Affinity(
+        podAntiAffinity=core_v1.PodAntiAffinity(preferredDuringSchedulingIgnoredDuringExecution=[apart])
     )
 
 
@@ -143,42 +188,57 @@ def build_container(proxy: spec.ProxySpec) -> core_v1.Container:
         env=build_env(proxy),
         securityContext=security,
         resources=core_v1.ResourceRequirements(requests={"cpu": "1m", "memory": "1Mi"}),
-        readinessProbe=core_v1.Probe(
-            httpGet=core_v1.HTTPGetAction(path="/healthz", port=HEALTH_PORT),
-            periodSeconds=2,
-            failureThreshold=3,
-        ),
+        readinessProbe=build_probe(proxy),
         volumeMounts=mounts,
     )
 
 
+def build_probe(proxy: spec.ProxySpec) -> core_v1.Probe:
+    """containerboot's health check. What comes to the pod's address of an egress proxy is led away to its target, the
+    kubelet's questions too, so there the check is asked from inside."""
+    if tell_type(proxy) is ProxyType.EGRESS:
+        url = f"http://127.0.0.1:{HEALTH_PORT}/healthz"
+        inside = core_v1.ExecAction(command=["wget", "-q", "-O", "/dev/null", url])
+        return core_v1.Probe(exec=inside, periodSeconds=2, failureThreshold=3)
+    outside = core_v1.HTTPGetAction(path="/healthz", port=HEALTH_PORT)
+    return core_v1.Probe(httpGet=outside, periodSeconds=2, failureThreshold=3)
+
+
 def build_env(proxy: spec.ProxySpec) -> list[core_v1.EnvVar]:
-    """containerboot's environment. Order matters: `$(POD_NAME)` refers to what stands before."""
+    """containerboot's environment. Order matters: `$(POD_IP)` refers to what stands before."""
     values = [
         core_v1.EnvVar(name="TS_USERSPACE", value="true" if proxy.mode is spec.Mode.USERSPACE else "false"),
         build_field_env("POD_IP", "status.podIP"),
         build_field_env("POD_NAME", "metadata.name"),
         build_field_env("POD_UID", "metadata.uid"),
     ]
+    folder = f"{CONFIG_DIR}/{proxy.secret_name}"
     plain = {
-        "TS_KUBE_SECRET": "$(POD_NAME)",
+        "TS_KUBE_SECRET": proxy.secret_name,
         "TS_EXPERIMENTAL_SERVICE_AUTO_ADVERTISEMENT": "false",
-        "TS_EXPERIMENTAL_VERSIONED_CONFIG_DIR": f"{CONFIG_DIR}/$(POD_NAME)",
+        "TS_EXPERIMENTAL_VERSIONED_CONFIG_DIR": folder,
         "TS_ENABLE_HEALTH_CHECK": "true",
-        "TS_LOCAL_ADDR_PORT": f"$(POD_IP):{HEALTH_PORT}",
+        "TS_LOCAL_ADDR_PORT": f"{'127.0.0.1' if tell_type(proxy) is ProxyType.EGRESS else '$(POD_IP)'}:{HEALTH_PORT}",
         "TS_DEBUG_FIREWALL_MODE": "" if proxy.mode is spec.Mode.USERSPACE else proxy.image.firewall_mode,
         "TS_NO_LOGS_NO_SUPPORT": "true" if proxy.image.private_logs else "",
-        "SSL_CERT_FILE": f"{CONFIG_DIR}/$(POD_NAME)/{secret.CA}" if proxy.image.ca_pem else "",
+        "SSL_CERT_FILE": f"{folder}/{secret.CA}" if proxy.image.ca_pem else "",
     }
     match proxy.target:
         case spec.Address(ip=ip):
             plain["TS_DEST_IP"] = ip
         case spec.DnsName(name=name):
             plain["TS_EXPERIMENTAL_DEST_DNS_NAME"] = name
+        case spec.TailnetAddress(ip=ip):
+            plain["TS_TAILNET_TARGET_IP"] = ip
+        case spec.TailnetName(fqdn=fqdn):
+            plain["TS_TAILNET_TARGET_FQDN"] = f"{fqdn}."
         case spec.Forwards():
-            plain["TS_SERVE_CONFIG"] = f"{CONFIG_DIR}/$(POD_NAME)/{secret.SERVE}"
-            plain["GOMEMLIMIT"] = MEMORY_LIMIT
-    plain["TS_INTERNAL_APP"] = "k8s-operator-ingress-proxy"
+            plain["TS_SERVE_CONFIG"] = f"{folder}/{secret.SERVE}"
+        case spec.Router():
+            pass
+    if proxy.mode is spec.Mode.USERSPACE:
+        plain["GOMEMLIMIT"] = MEMORY_LIMIT
+    plain["TS_INTERNAL_APP"] = APPS[tell_type(proxy)]
     return values + [core_v1.EnvVar(name=name, value=value) for name, value in plain.items() if value]
 
 
@@ -191,7 +251,7 @@ def build_field_env(name: str, path: str) -> core_v1.EnvVar:
 def build_config_volume(proxy: spec.ProxySpec) -> core_v1.Volume:
     """Of the Secret only the configuration; the node's private keys in it are not mounted anywhere."""
     keys = [secret.CONFIG]
-    if proxy.mode is spec.Mode.USERSPACE:
+    if isinstance(proxy.target, spec.Forwards):
         keys.append(secret.SERVE)
     if proxy.image.ca_pem:
         keys.append(secret.CA)

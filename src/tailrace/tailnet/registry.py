@@ -13,7 +13,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tailrace.errors import Bug
+from tailrace.errors import Bug, Transient
 from tailrace.tailnet.devices import DeviceList
 from tailrace.tailnet.port import ControlPlane, DeviceId
 from tailrace.wire import clock as clocks
@@ -89,6 +89,17 @@ class Tailnets:
     def all(self) -> tuple[Membership, ...]:
         """The operator's own first, the others in the order in which they came."""
         return tuple(entry.membership for entry in self._entries.values())
+
+    def find_plane(self, name: str) -> ControlPlane:
+        """The control plane of a tailnet, to act on it.
+
+        Raises:
+            Transient: it cannot be used yet; the message is that of `explain`.
+        """
+        entry = self._entries.get(name)
+        if entry is None or entry.membership.problem:
+            raise Transient(self.explain(name))
+        return entry.membership.plane
 
     def explain(self, name: str) -> str:
         """Why the tailnet of this name cannot be used, as a sentence for conditions; "" when it can."""

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tailrace.api import kube, names
 from tailrace.kinds.service import request
-from tailrace.kinds.service.inputs import Inputs
+from tailrace.kinds.service.inputs import Choice, Inputs
 from tailrace.proxy import spec
 from tailrace.settings import Mode
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
-    """The mode and the reason for it, in words."""
-
-    mode: spec.Mode
-    why: str
 
 
 def choose_mode(i: Inputs, service: kube.Service, wish: request.Request) -> Choice | str:

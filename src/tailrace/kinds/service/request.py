@@ -5,38 +5,23 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import enum
-import re
 from dataclasses import dataclass
 
 from tailrace.api import kube, names
+from tailrace.fleet import wish
+from tailrace.fleet.install import Defaults
+from tailrace.fleet.wish import Wish
 from tailrace.proxy import names as proxy_names
-from tailrace.settings import TAG, Mode
+from tailrace.settings import Mode
 
-LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 OURS = ("tailscale.com/", "tailrace.dev/")
 
-LATER = {
-    names.TAILNET_FQDN: "egress to a tailnet name",
-    names.TAILNET_IP: "egress to a tailnet address",
-    names.TAILNET_IP_OLD: "egress to a tailnet address",
-    names.PROXY_GROUP: "a ProxyGroup",
-    names.PROXY_CLASS: "a ProxyClass",
-    names.TAILNET: "another tailnet",
-}
-
+LATER = {names.PROXY_GROUP: "a ProxyGroup"}
 
 ELSEWHERE = {
     "tailscale.com/funnel": "Funnel works on an Ingress only, never by exposing a Service",
     "tailscale.com/http-redirect": "the redirect to HTTPS works on an Ingress only",
 }
-
-
-class OnConflict(enum.StrEnum):
-    """What to do when a device of that name exists."""
-
-    REPLACE_OFFLINE = "replace-offline"
-    SUFFIX = "suffix"
-    FAIL = "fail"
 
 
 class Backend(enum.Enum):
@@ -48,29 +33,16 @@ class Backend(enum.Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
+class Request(Wish):
     """A Service's wish. `exposed` False means that it has none, or no longer has one."""
 
     exposed: bool
-    hostname: str
-    tags: tuple[str, ...]  # sorted
     mode: Mode
     proxy_protocol: int  # 0, 1, 2
-    on_conflict: OnConflict
-    recreate: str
     backend: Backend
     violations: tuple[str, ...] = ()  # sentences: what is wrong and how to write it
     later: tuple[str, ...] = ()  # names something that this version does not serve
     unknown: tuple[str, ...] = ()  # annotations that look like ours and are none
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Defaults:
-    """What the operator's settings say where a Service is silent."""
-
-    tags: tuple[str, ...]
-    mode: Mode
-    load_balancer: bool
 
 
 def is_load_balancer(service: kube.Service, defaults: Defaults) -> bool:
@@ -84,10 +56,10 @@ def is_load_balancer(service: kube.Service, defaults: Defaults) -> bool:
 
 def is_exposed(service: kube.Service, defaults: Defaults) -> bool:
     """The official operator's selection: an address and a wish, or an external name and the annotation."""
-    wish = service.metadata.annotations.get(names.EXPOSE) == "true"
+    wanted = service.metadata.annotations.get(names.EXPOSE) == "true"
     if service.spec.type == "ExternalName":
-        return wish and bool(service.spec.externalName)
-    return bool(service.spec.clusterIP) and (wish or is_load_balancer(service, defaults))
+        return wanted and bool(service.spec.externalName)
+    return bool(service.spec.clusterIP) and (wanted or is_load_balancer(service, defaults))
 
 
 def read_hostname(service: kube.Service) -> str:
@@ -111,19 +83,15 @@ def read_request(service: kube.Service, defaults: Defaults) -> Request:
         wrong.append(f'{names.EXPOSE} is "{expose}": write exactly "true" to expose the Service, or "false"')
     hostname = read_hostname(service)
     tags, mode = defaults.tags, defaults.mode
-    protocol, on_conflict = 0, OnConflict.REPLACE_OFFLINE
+    protocol, on_conflict = 0, wish.OnConflict.REPLACE_OFFLINE
     if exposed:
-        wrong += check_hostname(hostname)
-        if names.TAGS in notes:
-            tags = tuple(sorted({tag.strip() for tag in notes[names.TAGS].split(",")}))
-            wrong += check_tags(tags)
-        mode = Mode(check_choice(notes, names.MODE, tuple(Mode), mode, wrong))
+        wrong += wish.check_hostname(hostname)
+        tags = wish.read_tags(notes, defaults.tags, wrong)
+        mode = Mode(wish.check_choice(notes, names.MODE, tuple(Mode), mode, wrong))
         protocol = {"": 0, "v1": 1, "v2": 2}[
-            check_choice(notes, names.PROXY_PROTOCOL, ("v1", "v2"), "", wrong)
+            wish.check_choice(notes, names.PROXY_PROTOCOL, ("v1", "v2"), "", wrong)
         ]
-        on_conflict = OnConflict(
-            check_choice(notes, names.NAME_CONFLICT, tuple(OnConflict), on_conflict, wrong)
-        )
+        on_conflict = wish.read_on_conflict(notes, wrong)
     request = Request(
         exposed=exposed,
         hostname=hostname.lower(),
@@ -132,45 +100,15 @@ def read_request(service: kube.Service, defaults: Defaults) -> Request:
         proxy_protocol=protocol,
         on_conflict=on_conflict,
         recreate=notes.get(names.RECREATE, ""),
+        tailnet=notes.get(names.TAILNET, ""),
+        proxy_class=wish.read_proxy_class(notes, service.metadata.labels, defaults.proxy_class),
         backend=read_backend(service),
-        later=find_later(service, exposed=exposed),
+        later=find_later(service),
         unknown=find_unknown(service),
     )
     if exposed:
         wrong += check_shape(service, request)
     return dataclasses.replace(request, violations=tuple(wrong))
-
-
-def check_hostname(hostname: str) -> list[str]:
-    if LABEL.fullmatch(hostname):
-        return []
-    better = re.sub(r"[^a-z0-9-]+", "-", hostname.lower())[:63].strip("-")
-    hint = f', for example "{better}"' if better else ""
-    what = "has dots" if "." in hostname else "is empty" if not hostname else "is not a DNS label"
-    return [
-        f'{names.HOSTNAME} "{hostname}" {what}: write one label of 1 to 63 letters, digits and hyphens{hint}'
-    ]
-
-
-def check_tags(tags: tuple[str, ...]) -> list[str]:
-    return [
-        f'{names.TAGS} has "{tag}": write "tag:" and a letter, then letters, digits or hyphens, for example "tag:k8s"'
-        for tag in tags
-        if not TAG.fullmatch(tag)
-    ]
-
-
-def check_choice(
-    notes: dict[str, str], key: str, choices: tuple[str, ...], default: str, wrong: list[str]
-) -> str:
-    """The value of an annotation with fixed choices; a wrong one is told and reads as the default."""
-    value = notes.get(key, default)
-    if value in choices or value == default:
-        return value
-    near = difflib.get_close_matches(value, choices, 1)
-    hint = f' (did you mean "{near[0]}"?)' if near else ""
-    wrong.append(f'{key} is "{value}": write one of {", ".join(choices)}{hint}')
-    return default
 
 
 def check_shape(service: kube.Service, request: Request) -> list[str]:
@@ -208,19 +146,9 @@ def check_shape(service: kube.Service, request: Request) -> list[str]:
     return wrong
 
 
-def find_later(service: kube.Service, *, exposed: bool) -> tuple[str, ...]:
-    """Names of things that this version does not serve. The keys of egress and groups count by their presence."""
-    meta = service.metadata
-    found = [
-        key
-        for key in (names.TAILNET_FQDN, names.TAILNET_IP, names.TAILNET_IP_OLD, names.PROXY_GROUP)
-        if key in meta.annotations
-    ]
-    if exposed:
-        if meta.labels.get(names.PROXY_CLASS) or meta.annotations.get(names.PROXY_CLASS):
-            found.append(names.PROXY_CLASS)
-        if meta.annotations.get(names.TAILNET):
-            found.append(names.TAILNET)
+def find_later(service: kube.Service) -> tuple[str, ...]:
+    """Names of things that this version does not serve. A ProxyGroup counts by the presence of its key."""
+    found = [key for key in (names.PROXY_GROUP,) if key in service.metadata.annotations]
     return tuple(f"{key} asks for {LATER[key]}, which this version does not serve" for key in found)
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from tailrace.api import kube, names
 from tailrace.api.conditions import ConditionType
+from tailrace.fleet.install import Defaults
 from tailrace.kinds.service import condition, request
 from tailrace.proxy import secret
 
@@ -45,7 +46,7 @@ def build_row(
     )
 
 
-def concerns_us(service: kube.Service, defaults: request.Defaults) -> bool:
+def concerns_us(service: kube.Service, defaults: Defaults) -> bool:
     """Is it exposed, was it, or did somebody mean it to be?"""
     return (
         request.is_exposed(service, defaults)

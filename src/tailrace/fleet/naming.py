@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from tailrace.api import names
-from tailrace.kinds.service import request
-from tailrace.kinds.service.world import World
+from tailrace.fleet.wish import OnConflict
+from tailrace.fleet.world import World
 from tailrace.plan import ops
 from tailrace.tailnet import port
 
 
+def list_own_tags(w: World) -> tuple[str, ...]:
+    """Tags that no other than a device of ours should have."""
+    return tuple(sorted({*w.wish.tags, *w.install.defaults.tags}))
+
+
 def is_replaceable(w: World, device: port.Device) -> bool:
     """A dead device that was made for the same tags as ours: nobody's live machine."""
-    ours = {*w.wish.tags, *w.inputs.install.defaults.tags}
-    dead = not device.online and device.id not in w.inputs.tailnet.claimed
-    return dead and bool(device.tags) and set(device.tags) <= ours
+    dead = not device.online and device.id not in w.tailnet.claimed
+    return dead and bool(device.tags) and set(device.tags) <= {*list_own_tags(w)}
 
 
 def find_conflict(w: World) -> port.Device | None:
-    """The device that keeps us from the hostname, by the Service's own rule; None when the way is free."""
-    for device in w.inputs.tailnet.namesakes:
+    """The device that keeps us from the hostname, by the root's own rule; None when the way is free."""
+    for device in w.tailnet.namesakes:
         match w.wish.on_conflict:
-            case request.OnConflict.FAIL:
+            case OnConflict.FAIL:
                 return device
-            case request.OnConflict.REPLACE_OFFLINE if not is_replaceable(w, device):
+            case OnConflict.REPLACE_OFFLINE if not is_replaceable(w, device):
                 return device
             case _:
                 pass
@@ -36,11 +40,11 @@ def decide_dead_devices(w: World) -> list[ops.Op]:
     found: list[ops.Op] = []
     if w.state is not None and w.device is not None and (w.must_recreate or w.state.wants_key):
         found.append(ops.DeleteDevice(device=w.device.id, name=w.device.name, claim=ops.Claim.IDENTITY))
-    if w.wish.on_conflict is request.OnConflict.REPLACE_OFFLINE:
-        ours = tuple(sorted({*w.wish.tags, *w.inputs.install.defaults.tags}))
+    if w.wish.on_conflict is OnConflict.REPLACE_OFFLINE:
+        ours = list_own_tags(w)
         found += [
             ops.DeleteDevice(device=d.id, name=d.name, claim=ops.Claim.DEAD_NAMESAKE, tags=ours)
-            for d in w.inputs.tailnet.namesakes
+            for d in w.tailnet.namesakes
         ]
     return found
 
@@ -51,5 +55,5 @@ def describe_conflict(w: World, device: port.Device) -> str:
     state = "connected" if device.online else "not connected"
     return (
         f'the name "{w.wish.hostname}" is taken by device {device.id} ({owner}, {", ".join(device.addresses)}, {state}): '
-        f"delete or rename that device, set another {names.HOSTNAME}, or set {names.NAME_CONFLICT} to suffix"
+        f"delete or rename that device, set another hostname, or set {names.NAME_CONFLICT} to suffix"
     )

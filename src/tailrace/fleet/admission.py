@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tailrace import errors
-from tailrace.kinds.service.inputs import Admission
+from tailrace.fleet.world import Admission
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
 from tailrace.plan import diff
@@ -73,9 +73,11 @@ def build_probe(namespace: str, image: spec.Image) -> dict[str, object]:
     proxy = spec.ProxySpec(
         name=PROBE,
         namespace=namespace,
+        secret_name=f"{PROBE}-0",
         labels=names.build_labels("svc", namespace, PROBE),
         app=PROBE,
         hostname=PROBE,
+        mode=spec.Mode.KERNEL,
         target=spec.Address(ip="192.0.2.1"),
         image=image,
     )

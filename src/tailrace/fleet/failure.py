@@ -1,0 +1,60 @@
+"""What a failed plan means for its root, in words. Pure.
+
+The engine decides when to try again; this decides what the user reads meanwhile.
+"""
+
+from __future__ import annotations
+
+from tailrace import errors
+from tailrace.api import names
+from tailrace.api.conditions import ConditionType, EventReason, Reason
+from tailrace.fleet import claims
+from tailrace.fleet.claims import Claim
+from tailrace.fleet.world import Root
+from tailrace.plan import ops
+
+
+def judge_failure(root: Root, plan: ops.Plan, error: Exception) -> Claim:
+    """The claim that `Provisioned` makes of it."""
+    return Claim(status=False, reason=name_reason(plan, error), message=describe(root, plan, error))
+
+
+def decide_telling(root: Root, failed: Claim, error: Exception, status: ops.ApplyStatus | None) -> ops.Plan:
+    """Status and, when it says something new, an event; a rate limit is no event."""
+    event = None
+    news = claims.changed(ConditionType.PROVISIONED, failed, root)
+    if news and not isinstance(error, errors.RateLimited):
+        event = claims.emit(root, EventReason.FAILED, failed.message)
+    return ops.Plan(stages=ops.stages([status, event]), owner=root.owner)
+
+
+def name_reason(plan: ops.Plan, error: Exception) -> Reason:
+    match error:
+        case errors.Denied():
+            return Reason.CREDENTIALS_REFUSED
+        case errors.Terminal():
+            return Reason.KEY_REFUSED if needs_control_plane(plan) else Reason.REFUSED_BY_CLUSTER
+        case errors.Transient():
+            return Reason.CONTROL_PLANE_UNREACHABLE if needs_control_plane(plan) else Reason.PROVISIONING
+        case _:
+            return Reason.INTERNAL_ERROR
+
+
+def needs_control_plane(plan: ops.Plan) -> bool:
+    calls = (
+        ops.MintKey | ops.RevokeKey | ops.DeleteDevice | ops.RenameDevice | ops.TagDevice | ops.ApproveRoutes
+    )
+    return any(isinstance(op, calls) for op in plan.ops)
+
+
+def describe(root: Root, plan: ops.Plan, error: Exception) -> str:
+    """One sentence: what could not be done, and the remedy where we know one."""
+    if not isinstance(error, errors.TailraceError):
+        return "an unexpected fault of the operator; its log has the details, and it is tried again"
+    message = f"failed to provision: {error}"
+    if root.meta.deletionTimestamp is not None:
+        message = f"removal waits: {error}"
+    refused = isinstance(error, errors.Denied | errors.Terminal)
+    if refused and any(isinstance(op, ops.TagDevice) for op in plan.ops):
+        return f"{message}; to make the device anew with other tags set {names.RECREATE} to a new value"
+    return message

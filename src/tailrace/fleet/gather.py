@@ -1,0 +1,280 @@
+"""Gather what may be known of proxies from what is watched, and wake whom a change concerns.
+
+Stores are read, no live LIST is made, and of each control plane the one shared device list. The single exception is a
+device that the list lacks: it is asked for by id once before it counts as gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tailrace import errors
+from tailrace.api import kube
+from tailrace.api.conditions import ConditionType
+from tailrace.fleet import admission, failure, stores
+from tailrace.fleet.install import Install
+from tailrace.fleet.world import Admission, Children, Class, Tailnet
+from tailrace.kube.resource import Key
+from tailrace.kube.store import Event, Store
+from tailrace.observe import logs
+from tailrace.plan import ops
+from tailrace.plan.executor import Executor
+from tailrace.proxy import names as proxy_names
+from tailrace.proxy import secret
+from tailrace.runtime.controller import Controller
+from tailrace.tailnet import port
+from tailrace.tailnet.registry import Tailnets
+
+log = logs.get_logger("fleet")
+
+STALE_AFTER = 180.0  # seconds after which an unanswered device list no longer counts as the truth
+POLICY_RECHECK = (
+    120.0  # seconds; a tag that is refused is mended in the tailnet's policy, which nobody watches
+)
+REFUSED_AFTER = timedelta(seconds=10)  # a StatefulSet without a pod for that long has had its pod refused
+
+type Roots = Callable[[str], Iterable[str]]
+"""Names of a kind's roots in a namespace."""
+
+
+@dataclass(slots=True)
+class Fleet:
+    """All proxies, as the rooms see them."""
+
+    install: Install
+    stores: stores.Stores
+    tailnets: Tailnets
+    executor: Executor
+    admission: admission.Prober
+    _confirmed_gone: set[tuple[str, str]] = field(default_factory=set)
+
+    # --- from events to keys -----------------------------------------------------------------------------------
+
+    def serve(self, controller: Controller, parent: str, roots: Roots) -> None:
+        """Wake a controller when something of its roots' proxies changes: objects, or the device."""
+
+        def map_child(event: Event[Any]) -> Iterable[Key]:
+            return list_roots(event.obj, parent, roots)
+
+        for store in self.stores.children:
+            controller.watch(store, map_child)
+
+        def note_devices(tailnet: str, changed: frozenset[port.DeviceId]) -> None:
+            for device in changed:
+                self._confirmed_gone.discard((tailnet, device))
+                index = stores.tell_device(tailnet, device)
+                for found in self.stores.secrets.by_index(stores.BY_DEVICE, index):
+                    for key in list_roots(found, parent, roots):
+                        controller.enqueue(key)
+
+        self.tailnets.subscribe(note_devices)
+
+    # --- a world -----------------------------------------------------------------------------------------------
+
+    def gather_proxies(self, parent: str, key: Key) -> dict[str, Children]:
+        """The proxies of a root by name of their Secret; what is neither Secret nor StatefulSet nor of their name is
+        with the first. A root without anything has none."""
+        value = stores.tell_parent(parent, key.namespace, key.name)
+        kinds: tuple[tuple[str, Store[Any]], ...] = (
+            ("Secret", self.stores.secrets),
+            ("StatefulSet", self.stores.statefulsets),
+            ("ServiceAccount", self.stores.accounts),
+            ("Role", self.stores.roles),
+            ("RoleBinding", self.stores.bindings),
+            ("Pod", self.stores.pods),
+            ("Service", self.stores.services),
+            ("PodDisruptionBudget", self.stores.budgets),
+            ("ServiceMonitor", self.stores.monitors),
+        )
+        pairs = ((kind, obj) for kind, store in kinds for obj in store.by_index(stores.BY_PARENT, value))
+        return group_proxies(parent, pairs)
+
+    def gather_class(self, name: str) -> Class:
+        """The ProxyClass of that name, when there is one and it is ready."""
+        if not name:
+            return Class()
+        found = self.stores.classes.get("", name)
+        if found is None:
+            return Class(problem=f'ProxyClass "{name}" does not exist: make it, or take the name away')
+        ready = kube.find_condition(found.status.conditions, ConditionType.PROXY_CLASS_READY)
+        if ready is None or ready.observedGeneration != found.metadata.generation:
+            return Class(problem=f'ProxyClass "{name}" has not been judged yet')
+        if ready.status != "True":
+            return Class(problem=f'ProxyClass "{name}" is not ready: {ready.message}')
+        return Class(found=found)
+
+    async def gather_admission(self, children: Children) -> Admission:
+        namespace = self.stores.namespaces.get("", self.install.namespace)
+        workload = children.statefulset
+        if workload is not None and children.pod is None and not workload.status.replicas:
+            made = workload.metadata.creationTimestamp
+            if made is not None and datetime.now(UTC) - made > REFUSED_AFTER:
+                self.admission.forget()
+        return await self.admission.ask(namespace.metadata.labels if namespace else {})
+
+    async def gather_tailnet(self, name: str, children: Children, hostname: str) -> Tailnet:
+        """What the control plane of tailnet `name` says of a proxy and of the name that it wants."""
+        member = self.tailnets.get(name)
+        if member is None:
+            return Tailnet(known=False, fresh=False, problem=self.tailnets.explain(name))
+        snapshot = member.devices.snapshot()
+        own = port.DeviceId(children.state.device_id) if children.state else port.DeviceId("")
+        namesakes = tuple(d for d in snapshot.by_name.get(hostname, ()) if d.id != own)
+        problem = str(snapshot.error) if snapshot.error else self.tailnets.explain(name)
+        age = snapshot.age(asyncio.get_running_loop().time())
+        missing = bool(own) and snapshot.known and own not in snapshot.by_id
+        return Tailnet(
+            known=snapshot.known,
+            fresh=not problem or age < STALE_AFTER,
+            problem=problem,
+            denied=isinstance(snapshot.error, errors.Denied),
+            device=snapshot.by_id.get(own),
+            gone=missing and await self.is_gone(name, own),
+            namesakes=namesakes,
+            claimed=frozenset(
+                d.id
+                for d in namesakes
+                if self.stores.secrets.by_index(stores.BY_DEVICE, stores.tell_device(name, d.id))
+            ),
+            can_rename=member.plane.has(port.Capability.RENAME),
+            can_tag=member.plane.has(port.Capability.SET_TAGS),
+            devices=snapshot.devices,
+            can_route=member.plane.has(port.Capability.ROUTES),
+        )
+
+    async def is_gone(self, tailnet: str, device: port.DeviceId) -> bool:
+        """A list may be older than a login; a device that cannot be got by its id is gone."""
+        if (tailnet, device) in self._confirmed_gone:
+            return True
+        member = self.tailnets.get(tailnet)
+        if member is None:
+            return False
+        try:
+            await member.plane.get_device(device)
+        except errors.NotFound:
+            self._confirmed_gone.add((tailnet, device))
+            return True
+        except errors.TailraceError:
+            return False
+        member.devices.invalidate()
+        return False
+
+    # --- acting ------------------------------------------------------------------------------------------------
+
+    async def carry_out(
+        self,
+        controller: Controller,
+        key: Key,
+        plan: ops.Plan,
+        *,
+        since: datetime | None,
+        tell: Callable[[errors.TailraceError], ops.Plan],
+    ) -> ops.Result:
+        """Run a plan; a failure is told on the object by the plan that `tell` gives. `since` is when the root's
+        deletion began.
+
+        Raises:
+            TailraceError: what failed, for the engine to decide when to try again.
+        """
+        self.note_interest(controller, key, plan)
+        try:
+            result = await self.executor.run(plan)
+        except errors.TailraceError as error:
+            await self.tell_failure(key, tell(error))
+            self.watch_deadline(controller, key, since)
+            if isinstance(error, errors.Terminal) and failure.needs_control_plane(plan):
+                controller.enqueue_after(key, POLICY_RECHECK)
+            raise
+        if plan.ops:
+            logs.annotate(operations=len(plan.ops), waiting_on=result.waiting_on or "")
+        unlisted = plan.interest and result.requeue_after is None
+        return ops.Result(waiting_on=result.waiting_on, requeue_after=1.0) if unlisted else result
+
+    def note_interest(self, controller: Controller, key: Key, plan: ops.Plan) -> None:
+        """Say to the tailnet's device list whether somebody waits for it."""
+        member = self.tailnets.get(plan.tailnet)
+        if member is None:
+            return
+        wish = (controller.name, key)
+        if plan.interest:
+            member.devices.expect(wish)
+        else:
+            member.devices.settle(wish)
+        if plan.hurry:
+            member.devices.invalidate()
+
+    def watch_deadline(self, controller: Controller, key: Key, since: datetime | None) -> None:
+        """A deletion that failed is looked at when its deadline passes, however long its backoff has grown."""
+        if since is not None:
+            left = since + self.install.delete_deadline - datetime.now(UTC)
+            if left > timedelta():
+                controller.enqueue_after(key, left.total_seconds() + 0.5)
+
+    async def tell_failure(self, key: Key, plan: ops.Plan) -> None:
+        """Say it on the object; when not even that works, the log has both."""
+        try:
+            await self.executor.run(plan)
+        except errors.TailraceError as second:
+            log.warning("status.failed", key=str(key), error=str(second))
+
+
+def list_roots(child: kube.Object, parent: str, roots: Roots) -> Iterable[Key]:
+    """The root of a child, when it is of this kind. The label is cut when the name is long."""
+    for value in stores.index_parent(child):
+        kind, namespace, label = value.split("/", 2)
+        if kind != parent:
+            continue
+        if len(label) < proxy_names.LABEL_LIMIT:
+            yield Key(namespace, label)
+            continue
+        fits = (name for name in roots(namespace) if proxy_names.truncate_label(name) == label)
+        yield Key(namespace, next(fits, label))
+
+
+def tell_proxy(parent: str, kind: str, name: str) -> str:
+    """The name of the Secret of the proxy that a child belongs to, "" when its name does not say so.
+
+    The proxy of a Service is `ts-x`, its Secret and its pod `ts-x-0`, as the official operator has it. Of a replica of a
+    Connector all is named like the Secret, `ts-x-1`, and the pod `ts-x-1-0`.
+    """
+    match kind:
+        case "Secret":
+            return name
+        case "Pod":
+            return name if parent == "svc" else name.rpartition("-")[0]
+        case "StatefulSet" | "ServiceAccount" | "Role" | "RoleBinding":
+            return f"{name}-0" if parent == "svc" else name
+        case _:
+            return ""
+
+
+def group_proxies(parent: str, objects: Iterable[tuple[str, kube.Object]]) -> dict[str, Children]:
+    """The objects of one root, kind and object, by the proxy that they belong to."""
+    found: dict[str, list[tuple[str, kube.Object]]] = {}
+    rest: list[tuple[str, kube.Object]] = []
+    for kind, obj in objects:
+        proxy = tell_proxy(parent, kind, obj.metadata.name)
+        (found.setdefault(proxy, []) if proxy else rest).append((kind, obj))
+    built = {name: build_children(pairs) for name, pairs in sorted(found.items())}
+    if rest:
+        first = next(iter(built), "")
+        built[first] = dataclasses.replace(built.get(first, Children()), others=tuple(rest))
+    return built
+
+
+def build_children(pairs: Iterable[tuple[str, Any]]) -> Children:
+    by_kind = dict(pairs)
+    state = by_kind.get("Secret")
+    return Children(
+        service_account=by_kind.get("ServiceAccount"),
+        role=by_kind.get("Role"),
+        role_binding=by_kind.get("RoleBinding"),
+        state=None if state is None else secret.read(state),
+        statefulset=by_kind.get("StatefulSet"),
+        pod=by_kind.get("Pod"),
+    )

@@ -1,0 +1,93 @@
+"""What is true of one proxy once its plan is carried out, and what to do where it is not good. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+
+from tailrace.api import names
+from tailrace.api.conditions import Reason
+from tailrace.fleet.claims import Claim
+from tailrace.fleet.world import World, join
+
+PROVISIONED = Claim(status=True, reason=Reason.PROVISIONED, message="the proxy's objects exist")
+QUIET = timedelta(seconds=3)
+"""How long a proxy may take to come up before it is told that it does. Most are there by then: a write less for each."""
+
+
+def is_settling(w: World) -> bool:
+    """Whether the next second may say more than this one: nothing half-true is written meanwhile.
+
+    The device list is older than the login; or containerboot has written the id and not yet the name.
+    """
+    if w.unsure and not w.tailnet.problem:
+        return True
+    return w.device is not None and w.state is not None and not w.state.fqdn
+
+
+def is_starting(w: World) -> bool:
+    """Whether the proxy is coming up as it should, so early that nothing needs to be said about it."""
+    if w.root.conditions or w.joined or w.tailnet.problem:
+        return False
+    workload, pod = w.children.statefulset, w.children.pod
+    since = workload.metadata.creationTimestamp if workload is not None else w.now
+    waits = pod is not None and any(
+        s.state.waiting and s.state.waiting.message for s in pod.status.containerStatuses
+    )
+    return since is not None and w.now - since < QUIET and not waits
+
+
+def judge_unreachable(w: World, problem: str) -> Claim:
+    reason = Reason.CREDENTIALS_REFUSED if w.tailnet.denied else Reason.CONTROL_PLANE_UNREACHABLE
+    return Claim(status=False, reason=reason, message=problem)
+
+
+def judge_online(w: World) -> Claim:
+    tailnet, state, device = w.tailnet, w.state, w.device
+    if state is None or not state.device_id or (not state.fqdn and device is None and not tailnet.gone):
+        return Claim(status=False, reason=Reason.WAITING_FOR_LOGIN, message=describe_pod(w))
+    if tailnet.gone:
+        return Claim(
+            status=False,
+            reason=Reason.DEVICE_GONE,
+            message=f"device {state.device_id} was deleted on the control plane; the proxy joins again with a new key",
+        )
+    if device is None or not tailnet.fresh:
+        return dataclasses.replace(judge_unreachable(w, tailnet.problem), status=None)
+    where = f"{state.fqdn or device.name} ({', '.join(device.addresses)})"
+    if not device.online:
+        return Claim(
+            status=False,
+            reason=Reason.DISCONNECTED,
+            message=f"{where} is not connected: look at {w.where}",
+        )
+    if not tailnet.can_tag and tuple(sorted(device.tags)) != w.wish.tags:
+        return Claim(
+            status=True,
+            reason=Reason.TAGS_DIFFER,
+            message=f"{where} is connected with tags {join(device.tags)} instead of {join(w.wish.tags)}, which cannot be "
+            f"changed in place: set {names.RECREATE} to a new value to make it anew",
+        )
+    if device.name.lower() != w.wish.hostname and (tailnet.namesakes or not tailnet.can_rename):
+        return Claim(
+            status=True,
+            reason=Reason.NAME_DIFFERS,
+            message=f'{where} is connected; the name "{w.wish.hostname}" is taken by another device',
+        )
+    return Claim(status=True, reason=Reason.CONNECTED, message=f"{where} is connected")
+
+
+def describe_pod(w: World) -> str:
+    """What the proxy's pod does while we wait for its login; the ordinary steps are not told one by one, since each
+    would be a write of the status."""
+    pod = w.children.pod
+    if pod is None:
+        return f"waiting for {w.where} to join"
+    waiting = [s.state.waiting for s in pod.status.containerStatuses if s.state.waiting]
+    for reason in waiting:
+        if reason.message:
+            return f"{w.where} waits: {reason.reason}: {reason.message[:200]}"
+    for condition_ in pod.status.conditions:
+        if condition_.type == "PodScheduled" and condition_.status == "False" and condition_.message:
+            return f"{w.where} is not scheduled: {condition_.message[:200]}"
+    return f"waiting for {w.where} to join"
