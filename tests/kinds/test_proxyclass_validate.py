@@ -167,6 +167,29 @@ def test_a_broken_annotation_makes_the_class_invalid_and_the_message_has_all_tha
     assert validate.describe(problems) == f"ProxyClass is not valid: {problems[0]}; {problems[1]}"
 
 
+def test_mounts_have_a_volume_and_leave_the_proxys_own_alone() -> None:
+    given = make(
+        {
+            extensions.VOLUMES: [
+                {"name": "config", "emptyDir": {}},
+                {"name": "ca", "configMap": {"name": "ca"}},
+            ],
+            extensions.VOLUME_MOUNTS: [
+                {"name": "ca", "mountPath": "/etc/ca"},
+                {"name": "more", "mountPath": "/more"},
+                {"name": "none", "mountPath": "/none"},
+                {"name": "ca", "mountPath": "/tmp/"},
+            ],
+            extensions.POD_PATCH: {"spec": {"volumes": [{"name": "more", "emptyDir": {}}]}},
+        }
+    )
+    assert [problem.split(": ")[1].split(";")[0] for problem in validate.check_class(given)] == [
+        "the proxy has a volume config of its own",
+        "there is no volume none",
+        "/tmp/ is the proxy's own",
+    ]
+
+
 def test_variables_of_tailscale_are_told() -> None:
     names = ["TS_USERSPACE", "experimental_ts_configfile_path", "HTTPS_PROXY", "TS_KUBE_SECRET"]
     told = warn.warn_variables(container(env=[{"name": name} for name in names]))

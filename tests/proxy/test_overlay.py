@@ -514,5 +514,10 @@ def test_no_list_has_a_key_twice(given: ProxyClass, base: dict[str, Any], proxy:
     check(apply(given, base, proxy))
 
 
-def test_the_ports_are_those_that_the_proxy_listens_on() -> None:
+@pytest.mark.parametrize("base", [KERNEL, USERSPACE], ids=["kernel", "userspace"])
+def test_what_is_called_ours_is_what_we_build(base: dict[str, Any]) -> None:
+    assert {volume["name"] for volume in pod_of(base)["volumes"]} <= overlay.OWN_VOLUMES
+    assert all(mount["mountPath"].startswith(overlay.OWN_PATHS) for mount in main_of(base)["volumeMounts"])
+    assert main_of(base)["name"] == overlay.CONTAINER
+    assert {each["name"] for each in pod_of(base).get("initContainers", [])} <= {overlay.INIT_CONTAINER}
     assert proxyclass.METRICS_PORT == statefulset.HEALTH_PORT

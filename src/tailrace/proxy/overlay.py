@@ -31,6 +31,10 @@ PROTECTED_ENV = frozenset(
 )
 """The proxy's state Secret and where its configuration is mounted; a proxy with others could not start."""
 
+OWN_VOLUMES = frozenset({"config", "tmp"})
+"""The names of the volumes that we make, and the paths below which they are mounted; a class cannot take them."""
+OWN_PATHS = ("/etc/tsconfig", "/tmp")
+
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 _POD_FIELDS = (
     "affinity",

@@ -14,7 +14,7 @@ from itertools import combinations
 from tailrace.api import kube, proxyclass
 from tailrace.api.conditions import ConditionType
 from tailrace.api.proxyclass import PortRange, ProxyClass
-from tailrace.proxy import extensions
+from tailrace.proxy import extensions, overlay
 
 _NAME = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)"
 _DNS = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -48,6 +48,7 @@ def check_class(
         *_check_monitor(given, has_service_monitors),
         *_check_ports(given, others, node_ports),
         *extensions.read(given.metadata.annotations)[1],
+        *_check_volumes(given),
     )
 
 
@@ -109,6 +110,23 @@ def _check_containers(pod: proxyclass.Pod) -> Iterator[str]:
             yield f"{path}.{field}.image: {image!r} is no image reference, such as ghcr.io/tailscale/tailscale:stable"
     if pod.tailscaleInitContainer.debug is not None:
         yield f"{path}.tailscaleInitContainer.debug: the init container has no debug endpoint; take it out"
+
+
+def _check_volumes(given: ProxyClass) -> Iterator[str]:
+    extra, problems = extensions.read(given.metadata.annotations)
+    if problems:
+        return
+    patched = extra.patch.get("spec", {}).get("volumes") or ()
+    names = {volume.get("name") for volume in (*extra.volumes, *patched)} | overlay.OWN_VOLUMES
+    for volume in extra.volumes:
+        if volume["name"] in overlay.OWN_VOLUMES:
+            yield f"annotation {extensions.VOLUMES}: the proxy has a volume {volume['name']} of its own; choose another name"
+    for mount in extra.mounts:
+        path = mount["mountPath"]
+        if mount["name"] not in names:
+            yield f"annotation {extensions.VOLUME_MOUNTS}: there is no volume {mount['name']}; add it to {extensions.VOLUMES}"
+        if any(path.rstrip("/") == own or path.startswith(f"{own}/") for own in overlay.OWN_PATHS):
+            yield f"annotation {extensions.VOLUME_MOUNTS}: {path} is the proxy's own; choose another path"
 
 
 def _check_monitor(given: ProxyClass, has_service_monitors: bool) -> Iterator[str]:
