@@ -34,6 +34,7 @@ from tailrace.sandbox.kubernetes.status import ApiError
 from tailrace.sandbox.serve import Listener
 from tailrace.sandbox.workloads import controllers, outsideverbs, web
 from tailrace.sandbox.workloads.containers import Ground
+from tailrace.sandbox.workloads.disruption import Disruption
 from tailrace.sandbox.workloads.kubelet import Kubelet
 from tailrace.sandbox.workloads.network import Network
 from tailrace.sandbox.workloads.outside import Outside
@@ -138,6 +139,7 @@ class World:
             controllers.Deployments(cluster),
             controllers.ReplicaSets(cluster),
             controllers.EndpointSlices(cluster),
+            Disruption(cluster),
         ):
             stack.callback(controller.loop.close)
 

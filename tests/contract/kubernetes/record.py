@@ -15,7 +15,9 @@ from tests.contract.kubernetes.talks import (
     access,
     applies,
     background,
+    conversions,
     definitions,
+    disruptions,
     kinds,
     lists,
     objects,
@@ -26,7 +28,20 @@ from tests.contract.kubernetes.talks import (
 from tests.rig import apiserver
 
 SEEN = Path(__file__).with_name("seen.json")
-_MODULES = (writes, objects, applies, lists, background, definitions, kinds, access, services, refusals)
+_MODULES = (
+    writes,
+    objects,
+    applies,
+    lists,
+    background,
+    definitions,
+    kinds,
+    access,
+    services,
+    conversions,
+    disruptions,
+    refusals,
+)
 
 
 TALKS = talking.collect(_MODULES)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from tailrace.sandbox.kubernetes import crds, rbac, status, subresources
+from tailrace.sandbox.kubernetes import budgets, crds, rbac, status, subresources
 from tailrace.sandbox.kubernetes.access import Access
 from tailrace.sandbox.kubernetes.core import Call, Core, key_of, random_uid, wall_clock
 from tailrace.sandbox.kubernetes.deletion import Removal
@@ -55,7 +55,7 @@ class Cluster:
         GarbageCollector(self.core, self._writer)
         NamespaceController(self.core, self._writer)
         crds.CrdController(self.core, self._writer)
-        self._begin()
+        self._begin(service_cidr)
 
     @property
     def registry(self) -> Registry:
@@ -65,7 +65,7 @@ class Cluster:
     def store(self) -> Store:
         return self.core.store
 
-    def _begin(self) -> None:
+    def _begin(self, service_cidr: str) -> None:
         """What every cluster has from the start."""
         for name in _SYSTEM_NAMESPACES:
             self.create(Ref("", "v1", "namespaces"), {"metadata": {"name": name}})
@@ -73,6 +73,22 @@ class Cluster:
             resource = self.registry.of_kind(doc["apiVersion"], doc["kind"])
             assert resource is not None
             self.create(resource.ref, doc)
+        self._show_range(service_cidr)
+
+    def _show_range(self, service_cidr: str) -> None:
+        """The range that Services have from the start."""
+        ref, name = Ref("networking.k8s.io", "v1", "servicecidrs"), "kubernetes"
+        metadata = {"name": name, "finalizers": ["networking.k8s.io/service-cidr-finalizer"]}
+        made = self.create(ref, {"metadata": metadata, "spec": {"cidrs": [service_cidr]}})
+        condition = {
+            "type": "Ready",
+            "status": "True",
+            "lastTransitionTime": self.core.now(),
+            "reason": "",
+            "message": "Kubernetes Service CIDR is ready",
+        }
+        status_ = {"conditions": [condition]}
+        self.update(ref, name, made | {"status": status_}, subresource="status")
 
     # Reading -----------------------------------------------------------------------------------------------------
 
@@ -263,7 +279,7 @@ class Cluster:
             if ((doc.get("metadata") or {}).get("name") or name) != name:
                 raise status.bad_request("name in URL does not match name in Eviction object")
             pod = self.core.find(resource, namespace, name)
-            subresources.check_budget(pod.doc, self.core.store)
+            budgets.check_eviction(pod.doc, self.core.store)
             options = doc.get("deleteOptions") or {}
             removal = Removal(grace=options.get("gracePeriodSeconds"))
             self._writer.delete(resource, pod, removal, call)

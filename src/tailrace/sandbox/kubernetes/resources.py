@@ -86,6 +86,7 @@ networking.k8s.io/v1:
   ingresses Ingress N ing sub:status
   ingressclasses IngressClass C
   networkpolicies NetworkPolicy N netpol
+  servicecidrs ServiceCIDR C sub:status
 discovery.k8s.io/v1:
   endpointslices EndpointSlice N
 rbac.authorization.k8s.io/v1:

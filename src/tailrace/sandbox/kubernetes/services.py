@@ -34,6 +34,7 @@ class Services:
         self._network = ipaddress.ip_network(cidr)
         self._ips: set[str] = set()
         self._ports: set[tuple[str, int]] = set()
+        self._next_port = -1
         self._next = 10  # the low ones are for the API server and DNS
         store.listen(("", "services"), self._learn)
 
@@ -138,7 +139,13 @@ class Services:
         return next((p.get("nodePort") or 0 for p in same), 0)
 
     def _free_port(self, protocol: str, taken: set[int]) -> int:
-        return next(p for p in _NODE_PORTS if (protocol, p) not in self._ports and p not in taken)
+        """One that was not had lately."""
+        for _ in _NODE_PORTS:
+            self._next_port = (self._next_port + 1) % len(_NODE_PORTS)
+            port = _NODE_PORTS[self._next_port]
+            if (protocol, port) not in self._ports and port not in taken:
+                return port
+        raise RuntimeError("no free node port")
 
     def _learn(self, change: Change) -> None:
         if change.old is not None:

@@ -46,6 +46,12 @@ FIRST_STATUS: dict[tuple[str, str], Doc] = {
         "numberReady": 0,
     },
     ("networking.k8s.io", "ingresses"): {"loadBalancer": {}},
+    ("policy", "poddisruptionbudgets"): {
+        "currentHealthy": 0,
+        "desiredHealthy": 0,
+        "disruptionsAllowed": 0,
+        "expectedPods": 0,
+    },
 }
 
 _STATUS_WRITES = frozenset({"labels", "annotations", "finalizers", "ownerReferences"})
@@ -117,6 +123,16 @@ def complete_crd(crd: Doc) -> Doc:
     names.setdefault("singular", str(names.get("kind", "")).lower())
     names.setdefault("listKind", f"{names.get('kind', '')}List")
     return crd | {"spec": {"conversion": {"strategy": "None"}} | spec | {"names": names}}
+
+
+def complete_node(node: Doc) -> Doc:
+    """A node's first range has two names; the list has the last word."""
+    spec = dict(node.get("spec") or {})
+    if spec.get("podCIDRs"):
+        spec["podCIDR"] = spec["podCIDRs"][0]
+    elif spec.get("podCIDR"):
+        spec["podCIDRs"] = [spec["podCIDR"]]
+    return node | {"spec": spec}
 
 
 def fold_strings(secret: Doc) -> Doc:

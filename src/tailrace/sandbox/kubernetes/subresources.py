@@ -1,17 +1,15 @@
-"""Subresources with documents of their own: the scale of whatever has replicas, and evictions within a budget."""
+"""Subresources with documents of their own: the scale of whatever has replicas."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from tailrace.sandbox.kubernetes import status
 from tailrace.sandbox.kubernetes.core import Core
 from tailrace.sandbox.kubernetes.documents.schema import copy_of
-from tailrace.sandbox.kubernetes.documents.selectors import match_labels
 from tailrace.sandbox.kubernetes.resources import Resource
 from tailrace.sandbox.kubernetes.rules import validation
-from tailrace.sandbox.kubernetes.storage import Doc, Store
+from tailrace.sandbox.kubernetes.storage import Doc
 from tailrace.sandbox.kubernetes.writing import check_name, unregistered
 
 _BUILTIN = {
@@ -61,44 +59,6 @@ class Scale:
             node = node.setdefault(part, {})
         node[last] = replicas
         return made
-
-
-def check_budget(pod: Doc, store: Store) -> None:
-    """Raises 429 when a PodDisruptionBudget does not let the pod go. Counts as the disruption controller does."""
-    metadata, phase = pod["metadata"], (pod.get("status") or {}).get("phase")
-    if metadata.get("deletionTimestamp") or phase in ("Pending", "Succeeded", "Failed"):
-        return
-    for key, stored in store.all(("policy", "poddisruptionbudgets")).items():
-        spec = stored.doc.get("spec") or {}
-        selector = spec.get("selector")
-        if key[0] != metadata["namespace"] or not match_labels(selector, metadata.get("labels") or {}):
-            continue
-        pods = [other.doc for at, other in store.all(("", "pods")).items() if at[0] == key[0]]
-        guarded = [p for p in pods if match_labels(selector, p["metadata"].get("labels") or {})]
-        healthy = sum(_is_ready(p) for p in guarded)
-        desired = _desired(spec, len(guarded))
-        spare = healthy > desired or (healthy == desired and healthy and not _is_ready(pod))
-        if not spare:
-            text = f"The disruption budget {key[1]} needs {desired} healthy pods and has {healthy} currently"
-            causes = [{"reason": "DisruptionBudget", "message": text}]
-            message = "Cannot evict pod as it would violate the pod's disruption budget."
-            raise status.ApiError(429, "TooManyRequests", message, {"causes": causes})
-
-
-def _desired(budget: Doc, count: int) -> int:
-    if (most := budget.get("maxUnavailable")) is not None:
-        return max(count - _share(most, count), 0)
-    return _share(budget.get("minAvailable", 0), count)
-
-
-def _share(value: Any, count: int) -> int:
-    """A number, or that many percent of `count`, rounded up."""
-    return math.ceil(int(value[:-1]) * count / 100) if isinstance(value, str) else int(value)
-
-
-def _is_ready(pod: Doc) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any((c.get("type"), c.get("status")) == ("Ready", "True") for c in conditions)
 
 
 def check_kind(doc: Doc, version: str, kind: str) -> None:

@@ -340,6 +340,8 @@ class Writer:
             return self._services.prepare(doc, old, refuse)
         if resource.storage == ("", "namespaces") and old is None:
             return doc | {"spec": {"finalizers": ["kubernetes"]}}
+        if resource.storage == ("", "nodes"):
+            return strategies.complete_node(doc)
         if resource.kind == "CustomResourceDefinition":
             return strategies.complete_crd(doc)
         return doc

@@ -97,7 +97,11 @@ class Kubelet:
             ],
             "nodeInfo": {"kubeletVersion": "v1.36.0+tailrace-sandbox", "osImage": "Tailrace sandbox"},
         }
-        node = cluster.create(NODES, {"metadata": {"name": NODE, "labels": labels}}, call=CALL)
+        wanted = {
+            "metadata": {"name": NODE, "labels": labels},
+            "spec": {"podCIDR": self._ground.pod_cidr, "podCIDRs": [self._ground.pod_cidr]},
+        }
+        node = cluster.create(NODES, wanted, call=CALL)
         cluster.update(NODES, NODE, node | {"status": status}, subresource="status", call=CALL)
 
     def _pod_changed(self, change: Change) -> None:

@@ -39,6 +39,7 @@ cronjobs: Schedule, Timezone, Suspend?, Active!, Last Schedule, Age, Containers+
 ingresses: Class, Hosts, Address, Ports, Age
 ingressclasses: Controller, Parameters, Age
 networkpolicies: Pod-Selector, Age
+servicecidrs: CIDRs, Age
 endpointslices: AddressType, Ports, Endpoints, Age
 rolebindings: Role, Age, Users+, Groups+, ServiceAccounts+
 clusterrolebindings: Role, Age, Users+, Groups+, ServiceAccounts+

@@ -362,6 +362,10 @@ def _cron_job(doc: Doc, now: datetime) -> Cells:
     ]
 
 
+def _service_cidr(doc: Doc, now: datetime) -> Cells:
+    return [",".join(_spec(doc).get("cidrs") or ())]
+
+
 def _disruption_budget(doc: Doc, now: datetime) -> Cells:
     spec = _spec(doc)
     limits = (str(spec.get(key, "N/A")) for key in ("minAvailable", "maxUnavailable"))
@@ -485,6 +489,7 @@ _PRINTERS: Final[Mapping[str, Printer]] = {
     "rolebindings": _role_binding,
     "clusterrolebindings": _role_binding,
     "leases": _lease,
+    "servicecidrs": _service_cidr,
     "poddisruptionbudgets": _disruption_budget,
     "storageclasses": _class_of_storage,
     "priorityclasses": _priority_class,

@@ -12,7 +12,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from tailrace.sandbox.kubernetes.rules import crd_rules, pod_rules, service_rules, workload_rules
+from tailrace.sandbox.kubernetes.rules import (
+    cluster_rules,
+    crd_rules,
+    pod_rules,
+    service_rules,
+    workload_rules,
+)
 from tailrace.sandbox.kubernetes.rules import field_errors as fe
 from tailrace.sandbox.kubernetes.rules.field_errors import Doc, FieldError, check, check_named, check_one_of
 from tailrace.sandbox.kubernetes.rules.pod_rules import PROTOCOLS
@@ -441,7 +447,7 @@ def _check_endpoint(endpoint: Doc, path: str, kind: str) -> Iterator[FieldError]
 
 
 def _check_address(text: str, path: str, kind: str) -> Iterator[FieldError]:
-    """The server refuses loopback as well. Here it is allowed: the sandbox's pods live in 127.0.0.0/8."""
+    """The server refuses loopback as well. Here it is allowed: the sandbox's devices live in 127.0.0.0/8."""
     address: Any = ipaddress.ip_address(text)
     if f"IPv{address.version}" != kind:
         yield fe.invalid_value(path.rpartition("[")[0], text, f"must be an {kind} address")
@@ -458,6 +464,7 @@ def _check_address(text: str, path: str, kind: str) -> Iterator[FieldError]:
 RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("", "ConfigMap"): _check_config_map,
     ("", "Namespace"): _check_namespace,
+    ("", "Node"): cluster_rules.check_node,
     ("", "Pod"): pod_rules.check_pod,
     ("", "Secret"): _check_secret,
     ("", "Service"): service_rules.check_service,
@@ -472,6 +479,7 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("networking.k8s.io", "Ingress"): _check_ingress,
     ("networking.k8s.io", "IngressClass"): _check_ingress_class,
     ("networking.k8s.io", "NetworkPolicy"): _check_network_policy,
+    ("networking.k8s.io", "ServiceCIDR"): cluster_rules.check_service_cidr,
     ("policy", "PodDisruptionBudget"): workload_rules.check_disruption_budget,
     (_RBAC, "ClusterRole"): _check_cluster_role,
     (_RBAC, "ClusterRoleBinding"): _check_binding,
