@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tailrace import settings
+from tailrace.api import crd, definitions
 from tailrace.cli import lint, values
 from tests.chart.helm import (
     CASES,
@@ -34,6 +35,7 @@ from tools import manifests
 
 pytestmark = needs_helm
 
+DEFINITION = "CustomResourceDefinition"
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 RIGHTS = manifests.ROOT / "src" / "tailrace" / "cli" / "rbac.yaml"
 USUAL = {
@@ -94,9 +96,11 @@ def test_a_case_differs_from_the_defaults_as_written_down(case: Path) -> None:
 
 
 def format_documents(documents: list[dict[str, Any]]) -> list[str]:
-    """Lines to compare, without the labels that every object has (a test of their own)."""
+    """Lines to compare, without the labels that every object has and what definitions define (tests of their own)."""
     lines = []
-    for document in sorted(documents, key=lambda d: str(d["kind"])):
+    for document in sorted(documents, key=lambda d: (d["kind"] == DEFINITION, str(d["kind"]))):
+        if document["kind"] == DEFINITION:
+            del document["spec"]
         for metadata in (
             document["metadata"],
             document.get("spec", {}).get("template", {}).get("metadata", {}),
@@ -172,6 +176,23 @@ def test_the_rights_are_those_that_the_operator_is_tested_with(default: str) -> 
         return sorted(found, key=lambda d: str(d["kind"]))
 
     assert strip(yaml.safe_load_all(default)) == strip(yaml.safe_load_all(RIGHTS.read_text()))
+
+
+def test_definitions_are_those_of_the_kinds_and_are_kept(default: str) -> None:
+    """They are templates, so that an upgrade changes them; an uninstall leaves them, and with them the objects."""
+    found = [d for d in yaml.safe_load_all(default) if d and d["kind"] == DEFINITION]
+    assert [{"spec": d["spec"], "name": d["metadata"]["name"]} for d in found] == [
+        {"spec": crd.build_crd(kind)["spec"], "name": kind.name} for kind in definitions.ALL
+    ]
+    for document in found:
+        assert document["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+def test_definitions_may_be_left_to_somebody_else() -> None:
+    found = template_documents("--set", "installCRDs=false")
+    assert [d["kind"] for d in found if d["kind"] == DEFINITION] == []
+    rest = [d for d in template_documents() if d["kind"] != DEFINITION]
+    assert found == rest
 
 
 def test_in_another_namespace_nothing_names_the_usual_one() -> None:
