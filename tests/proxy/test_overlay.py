@@ -210,6 +210,31 @@ def test_labels_and_annotations_stand_beside_ours() -> None:
     assert found["spec"]["template"]["metadata"]["annotations"] == {**template["annotations"], "note": "x"}
 
 
+@pytest.mark.parametrize(
+    ("parts", "proxy"),
+    [
+        ({"statefulSet": {"labels": {"team": "a"}, "annotations": {"note": "x"}}}, ProxyType.SERVICE),
+        ({"metrics": {"enable": True}}, ProxyType.EGRESS),
+        ({"useLetsEncryptStagingEnvironment": True}, ProxyType.CONNECTOR),
+        ({"staticEndpoints": {"nodePort": {"ports": [{"port": 30000}]}}}, ProxyType.SERVICE),
+        ({"metrics": {"enable": False, "serviceMonitor": {"enable": False}}}, ProxyType.SERVICE),
+    ],
+)
+def test_a_change_that_does_not_concern_a_pod_leaves_its_template(
+    parts: dict[str, Any], proxy: ProxyType
+) -> None:
+    """What changes the template restarts the pod, so nothing else may."""
+    assert apply(make(**parts), proxy=proxy)["spec"] == KERNEL["spec"]
+
+
+def test_a_pod_is_shaped_like_the_template() -> None:
+    """A dry run of the pod is to show what the cluster says to the one that the StatefulSet makes."""
+    given = pod(labels={"team": "a"}, nodeName="n1")
+    template = {**KERNEL["spec"]["template"], "kind": "Pod"}
+    expected = {**apply(given)["spec"]["template"], "kind": "Pod"}
+    assert overlay.overlay_template(template, given, ProxyType.SERVICE) == expected
+
+
 def test_a_private_ca_is_mounted() -> None:
     given = make(
         {

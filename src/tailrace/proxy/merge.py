@@ -9,7 +9,6 @@ documentation, "Update API Objects in Place Using kubectl patch"; the keys: core
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,14 +39,14 @@ type Item = dict[str, Any]
 
 
 def merge(base: Any, patch: Any, *, field: str = "") -> Any:
-    """`base` with the patch over it; `field` is the name under which it stands. Neither is changed."""
+    """`base` with the patch over it; `field` is the name under which it stands. Neither is changed; parts are shared."""
     match base, patch:
         case _, {}:
             return _merge_map(base if isinstance(base, dict) else {}, patch)
         case _, list() if field in KEYS and is_keyed(patch):
             return _merge_list(base if isinstance(base, list) else [], patch, field)
         case _:
-            return copy.deepcopy(patch)
+            return patch
 
 
 def _merge_map(base: Item, patch: Item) -> Item:
@@ -59,7 +58,7 @@ def _merge_map(base: Item, patch: Item) -> Item:
             found.pop(key, None)
         else:
             found[key] = merge(found.get(key), value, field=key)
-    return copy.deepcopy(found)
+    return found
 
 
 def _merge_list(base: Sequence[Item], patch: Sequence[Item], field: str) -> list[Item]:

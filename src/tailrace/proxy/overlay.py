@@ -8,7 +8,6 @@ made, and the variables of `PROTECTED_ENV`. The result is fit for server-side ap
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,16 +61,9 @@ def overlay_template(template: Mapping[str, Any], proxy_class: ProxyClass, proxy
     """The template of a proxy's pods with the class over it, or such a pod itself."""
     wanted = proxy_class.spec.statefulSet.pod
     extra, _ = extensions.read(proxy_class.metadata.annotations)
-    spec = copy.deepcopy(template["spec"])
+    spec = dict(template["spec"])
     _overlay_pod(spec, wanted)
-    for container in spec["containers"]:
-        if container["name"] == CONTAINER:
-            _add_features(container, proxy_class, proxy)
-            _overlay_container(container, wanted.tailscaleContainer)
-            _extend(container, extra)
-    for container in spec.get("initContainers", ()):
-        if container["name"] == INIT_CONTAINER:
-            _overlay_container(container, wanted.tailscaleInitContainer)
+    _overlay_containers(spec, proxy_class, proxy, extra)
     if extra.volumes:
         spec["volumes"] = merge.add_missing(spec.get("volumes", []), extra.volumes, "volumes")
     metadata = _overlay_metadata(template["metadata"], wanted.labels, wanted.annotations)
@@ -116,6 +108,23 @@ def _overlay_pod(spec: Item, wanted: proxyclass.Pod) -> None:
         spec[field] = _to_document(given)
         if not spec[field]:
             del spec[field]
+
+
+def _overlay_containers(
+    spec: Item, proxy_class: ProxyClass, proxy: ProxyType, extra: extensions.Extensions
+) -> None:
+    wanted = proxy_class.spec.statefulSet.pod
+    for field in ("containers", "initContainers"):
+        if field in spec:
+            spec[field] = [dict(container) for container in spec[field]]
+    for container in spec["containers"]:
+        if container["name"] == CONTAINER:
+            _add_features(container, proxy_class, proxy)
+            _overlay_container(container, wanted.tailscaleContainer)
+            _extend(container, extra)
+    for container in spec.get("initContainers", ()):
+        if container["name"] == INIT_CONTAINER:
+            _overlay_container(container, wanted.tailscaleInitContainer)
 
 
 def _overlay_container(container: Item, wanted: proxyclass.Container) -> None:
