@@ -303,7 +303,8 @@ def _define(talk: Talk, *kinds: crd.Definition) -> list[str]:
     """The kinds in the talk's own group, once they are served; the paths of their objects."""
     group = f"{talk.word}.example.com"
     for kind in kinds:
-        talk.post(_CRDS, crd.build_crd(dataclasses.replace(kind, group=group)), quiet=True)
+        made = talk.post(_CRDS, crd.build_crd(dataclasses.replace(kind, group=group)), quiet=True)
+        assert (made.code, made.headers.get_list("warning")) == (201, []), made.body
     paths = [f"/apis/{group}/{kind.version}/{kind.plural}" for kind in kinds]
     for path in paths:
         talk.wait(path, lambda answer: answer.code == 200)
@@ -324,6 +325,17 @@ def _judge(talk: Talk, kind: crd.Definition, cases: tuple[Case, ...]) -> None:
         if (made.code == 201) == bool(case.refused) or case.refused not in told:
             wrong.append((case.shows, made.code, told))
     assert wrong == [], wrong
+
+
+def definitions_are_established_as_they_are(talk: Talk) -> None:
+    """Structural, names accepted, nothing warned of, nothing dropped, and read back as they were written."""
+    _define(talk, *definitions.ALL)
+    for kind in definitions.ALL:
+        name = f"{_CRDS}/{kind.plural}.{talk.word}.example.com"
+        shown = ("status.conditions.type", "status.conditions.status", "status.acceptedNames", "spec.scope")
+        live = talk.get(name, show=shown).body["spec"]
+        wanted = crd.build_crd(dataclasses.replace(kind, group=f"{talk.word}.example.com"))["spec"]
+        talk.note(kept={key: live[key] == value for key, value in wanted.items()})
 
 
 def connectors(talk: Talk) -> None:
