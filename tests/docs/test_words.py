@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from tailrace import settings
-from tailrace.api import names
+from tailrace.api import crd, names
 from tailrace.api.conditions import ConditionType, EventReason, Reason
 from tailrace.cli.main import cli
 from tailrace.observe import metrics
 from tests.docs import pages
 
 SANDBOX = frozenset(f"sandbox.tailrace.dev/{kind}" for kind in ("http", "tcp-echo", "udp-echo"))
-KEYS = frozenset(n.key for n in (*names.ANNOTATIONS, *names.LABELS)) | {names.FINALIZER} | SANDBOX
+VERSION = f"{crd.GROUP}/{crd.VERSION}"
+KEYS = frozenset(n.key for n in (*names.ANNOTATIONS, *names.LABELS)) | {names.FINALIZER, VERSION} | SANDBOX
 SETTINGS = frozenset(field.metadata["env"] for field in dataclasses.fields(settings.Settings))
 COMMANDS = frozenset(name for name in cli if not name.startswith("-"))
 TESTS = frozenset(
