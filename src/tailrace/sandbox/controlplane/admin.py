@@ -78,11 +78,11 @@ def show(node: Node) -> dict[str, Any]:
         "fqdn": node.fqdn,
         "hostname": node.hostname,
         "addresses": list(node.addresses),
-        "tags": list(node.tags),
-        "online": node.online,
         "advertisedRoutes": list(node.advertised),
         "approvedRoutes": list(node.approved),
         "appConnector": node.app_connector,
+        "tags": list(node.tags),
+        "online": node.online,
     }
 
 
