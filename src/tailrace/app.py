@@ -20,7 +20,10 @@ from tailrace.errors import Usage
 from tailrace.fleet import admission, gather, stores
 from tailrace.fleet.install import Defaults, Install
 from tailrace.kinds.orphan.controller import Orphans
+from tailrace.kinds.proxyclass.controller import ProxyClasses
 from tailrace.kinds.service.controller import Services
+from tailrace.kinds.tailnet import watched as tailnet_secrets
+from tailrace.kinds.tailnet.controller import TailnetObjects, build_mint
 from tailrace.kube.client import Kube, allow_all
 from tailrace.observe import logs, metrics
 from tailrace.plan import ops
@@ -152,10 +155,13 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
         admission=admission.Prober(acting, install.namespace, install.image),
     )
     services, orphans = Services(fleet, workers=settings.workers), Orphans(executor)
+    classes = ProxyClasses(fleet, acting)
+    objects = build_tailnet_objects(settings, fleet, edges.cluster)
     watches = stores.build_watches(shared, edges.cluster, install.namespace)
     watches += [*services.build_watches(edges.cluster), orphans.build_watch(edges.cluster, install.namespace)]
+    watches.append(objects.build_watch(edges.cluster))
     manager = Manager(elector=elector)
-    for room in (services, orphans):
+    for room in (services, classes, objects, orphans):
         manager.add(room.controller)
     for watch in watches:
         manager.add_reflector(watch)
@@ -166,6 +172,7 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     host, port = settings.metrics_address
     known = dataclasses.replace(settings, namespace=install.namespace, cluster_domain=install.cluster_domain)
     manager.add_task("tailnets", tailnets.run)
+    manager.add_task("tailnet secrets", objects.secrets.run)
     manager.add_task("events", recorder.run)
     manager.add_task(
         "settings", lambda: published.publish(acting, known, install.image.ca_pem), leader_only=True
@@ -180,6 +187,29 @@ def build_tailnets(settings: Settings, plane: ControlPlane) -> registry.Tailnets
     schedule = devices.Schedule(slow=settings.device_refresh.total_seconds())
     listing = devices.DeviceList(plane, schedule=schedule)
     return registry.Tailnets(registry.Membership(name=registry.OWN, plane=listing.plane, devices=listing))
+
+
+def build_tailnet_objects(settings: Settings, fleet: gather.Fleet, cluster: Kube) -> TailnetObjects:
+    """The room that keeps the other tailnets, with the way to their control planes."""
+    namespace = fleet.install.namespace
+
+    def open_plane(source: credentials.Source, server: str, ca_pem: str) -> ControlPlane:
+        wiring = connect.Wiring(
+            ca_pem=ca_pem,
+            options=http.Options(concurrency=settings.control_plane_calls),
+            observer=metrics.observe_control_plane_call,
+        )
+        return connect.connect(source, server, wiring=wiring)
+
+    return TailnetObjects(
+        namespace=namespace,
+        tailnets=fleet.tailnets,
+        executor=fleet.executor,
+        open_plane=open_plane,
+        open_watch=tailnet_secrets.build_watch(cluster, namespace),
+        users=fleet.list_users,
+        mint=build_mint(cluster, namespace, settings.service_account),
+    )
 
 
 def build_elector(settings: Settings, cluster: Kube, namespace: str) -> Elector | None:

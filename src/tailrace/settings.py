@@ -227,6 +227,12 @@ class Settings:
     leader_election: bool = setting(
         "TAILRACE_LEADER_ELECTION", "true", parse_flag, "`false`: act without a lease (one replica only)."
     )
+    service_account: str = setting(
+        "TAILRACE_SERVICE_ACCOUNT",
+        "operator",
+        str.strip,
+        "Name of the operator's own ServiceAccount: workload identity of a Tailnet asks the cluster for its tokens.",
+    )
     pod_name: str = setting("POD_NAME", "", str, "Name of the operator's pod; its identity in the lease.")
 
 

@@ -192,5 +192,13 @@ class EventReason(Documented):
         "A route overlaps with something that it should not; the message names both.",
     )
     INVALID_CONNECTOR = "ConnectorInvalid", "The Connector is not valid (the official operator's spelling)."
+    CUSTOM_VARIABLE = (
+        "CustomTSEnvVar",
+        "A ProxyClass sets a variable of tailscale's own (the official operator's spelling).",
+    )
+    CLASS_WITHOUT_EFFECT = (
+        "ProxyClassWithoutEffect",
+        "A ProxyClass asks for something that has no effect here, or is refused.",
+    )
     INVALID_CLASS = "ProxyClassInvalid", "The ProxyClass is not valid (the official operator's spelling)."
     ORPHANED = "DeviceOrphaned", "The device could not be deleted in time and is remembered for later."

@@ -54,6 +54,11 @@ REFRESH = "tailrace.dev/refresh"
 REFRESHED_AT = "tailrace.dev/refreshed-at"
 RECREATED = "tailrace.dev/recreated"
 REPLACES = "tailrace.dev/replaces-device"
+VOLUMES = "tailrace.dev/volumes"
+VOLUME_MOUNTS = "tailrace.dev/volume-mounts"
+ENV_FROM = "tailrace.dev/env-from"
+POD_PATCH = "tailrace.dev/pod-patch"
+
 PROXY_MODE = "tailrace.dev/proxy-mode"
 ORIGINAL = "tailrace.dev/original-spec"
 REPLICA = "tailrace.dev/replica"
@@ -157,6 +162,15 @@ ANNOTATIONS: tuple[Name, ...] = (
         "Connector",
         Setter.USER,
         '`"true"`: Tailrace approves the routes that the Connector advertises, where its credential permits. Otherwise `RoutesApproved` says what to put into the policy.',
+    ),
+    Name(VOLUMES, "ProxyClass", Setter.USER, "YAML list of volumes for the pods of proxies, such as a private CA."),
+    Name(VOLUME_MOUNTS, "ProxyClass", Setter.USER, "YAML list of where the proxy's container mounts them."),
+    Name(ENV_FROM, "ProxyClass", Setter.USER, "YAML list of ConfigMaps and Secrets whose keys become variables."),
+    Name(
+        POD_PATCH,
+        "ProxyClass",
+        Setter.USER,
+        "YAML strategic merge patch over the pod template, for what the kind has no field for. It cannot touch what is ours.",
     ),
     Name(LAST_CLUSTER_IP, "proxy pod", Setter.TAILRACE, "The cluster IP that the kernel proxy forwards to."),
     Name(

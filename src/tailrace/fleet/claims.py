@@ -99,10 +99,15 @@ def decide_status(
     """
     status = build_status(claims, root, now)
     wanted = {c["type"]: tell_content(c) for c in status["conditions"]}
-    current = {c.type: tell_content(msgspec.to_builtins(c)) for c in root.conditions if c.type in OURS}
+    current = {c.type: tell_content(to_plain(c)) for c in root.conditions if c.type in OURS}
     if current == wanted and (shown is None or shown == claims.fields):
         return None
     return build_apply(root, status)
+
+
+def to_plain(condition: kube.Condition) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(condition)
+    return plain
 
 
 def tell_content(condition: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tailrace import errors
-from tailrace.api import kube
+from tailrace.api import kube, names
 from tailrace.api.conditions import ConditionType
 from tailrace.fleet import admission, failure, stores
 from tailrace.fleet.install import Install
@@ -25,10 +25,10 @@ from tailrace.observe import logs
 from tailrace.plan import ops
 from tailrace.plan.executor import Executor
 from tailrace.proxy import names as proxy_names
-from tailrace.proxy import secret
+from tailrace.proxy import secret, spec
 from tailrace.runtime.controller import Controller
-from tailrace.tailnet import port
-from tailrace.tailnet.registry import Tailnets
+from tailrace.tailnet import port, tailscale
+from tailrace.tailnet.registry import Membership, Tailnets
 
 log = logs.get_logger("fleet")
 
@@ -145,6 +145,7 @@ class Fleet:
             can_tag=member.plane.has(port.Capability.SET_TAGS),
             devices=snapshot.devices,
             can_route=member.plane.has(port.Capability.ROUTES),
+            home=build_home(member) if name else None,
         )
 
     async def is_gone(self, tailnet: str, device: port.DeviceId) -> bool:
@@ -163,6 +164,23 @@ class Fleet:
             return False
         member.devices.invalidate()
         return False
+
+    def list_users(self, tailnet: str) -> tuple[str, ...]:
+        """What uses a tailnet: objects that name it, and proxies that are in it still."""
+        found = {
+            f"Service {s.metadata.namespace}/{s.metadata.name}"
+            for s in self.stores.services.list()
+            if s.metadata.annotations.get(names.TAILNET) == tailnet
+            and names.FINALIZER in s.metadata.finalizers
+        }
+        for secret_ in self.stores.secrets.by_index(stores.BY_TAILNET, tailnet):
+            labels = secret_.metadata.labels
+            kind = {"svc": "Service", "connector": "Connector"}.get(
+                labels.get(names.PARENT_TYPE, ""), "proxy"
+            )
+            where = (labels.get(names.PARENT_NAMESPACE, ""), labels.get(names.PARENT_NAME, ""))
+            found.add(f"{kind} {'/'.join(part for part in where if part)}")
+        return tuple(sorted(found))
 
     # --- acting ------------------------------------------------------------------------------------------------
 
@@ -221,6 +239,12 @@ class Fleet:
             await self.executor.run(plan)
         except errors.TailraceError as second:
             log.warning("status.failed", key=str(key), error=str(second))
+
+
+def build_home(member: Membership) -> spec.Home:
+    """Tailscale's own service gets the logs that it asks of its clients, any other server does not."""
+    server = member.plane.login_server
+    return spec.Home(login_server=server, ca_pem=member.ca_pem, private_logs=server != tailscale.LOGIN_SERVER)
 
 
 def list_roots(child: kube.Object, parent: str, roots: Roots) -> Iterable[Key]:

@@ -10,6 +10,7 @@ finalizer may come together with the first children: those whose root is gone wi
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -39,10 +40,20 @@ def build_spec(w: World, target: spec.Target) -> spec.ProxySpec:
         hostname=w.wish.hostname,
         mode=w.mode,
         target=target,
-        image=w.install.image,
+        image=build_image(w),
         proxy_class=w.proxy_class,
         replaces=replaces,
         refresh=restart,
+    )
+
+
+def build_image(w: World) -> spec.Image:
+    """What all proxies share, with the login server of another tailnet where the proxy is to join one."""
+    home, image = w.tailnet.home, w.install.image
+    if home is None:
+        return image
+    return dataclasses.replace(
+        image, login_server=home.login_server, ca_pem=home.ca_pem, private_logs=home.private_logs
     )
 
 

@@ -57,6 +57,10 @@ class Stores:
             self.services,
         )
 
+    def has_monitors(self) -> bool:
+        """Whether the cluster knows ServiceMonitors."""
+        return not self.monitors.absent
+
     def note(self, kind: str, answer: kube.Object) -> None:
         """The answer of a write of ours, so that no decision is made on something older."""
         by_kind: dict[str, Store[Any]] = {

@@ -102,6 +102,7 @@ class Tailnet:
     can_tag: bool = True
     devices: tuple[port.Device, ...] = ()  # all of them, for those who ask about targets and routes
     can_route: bool = False  # read and approve routes
+    home: spec.Home | None = None  # where proxies of it log in; None: as the settings say
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

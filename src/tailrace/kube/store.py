@@ -68,6 +68,8 @@ class Store[T: Object]:
         self._written: dict[Key, int] = {}  # versions of our own writes that the watch has not shown yet
         self._seen = 0  # how far the watch has come
         self._synced = asyncio.Event()
+        self.absent = False
+        """The cluster does not know the kind at all."""
 
     def __len__(self) -> int:
         return len(self._objects)

@@ -91,6 +91,7 @@ class Watch[T: Object]:
     async def _miss(self) -> None:
         """The kind is not installed: nothing of it is there. A definition that comes later is found within the pause."""
         self.problem = None
+        self.store.absent = True
         self.store.apply(Replaced(objects=(), unread=frozenset(), version="0"))
         self._machine.restart()
         await self._sleep(ABSENT_PAUSE)
@@ -113,6 +114,7 @@ class Watch[T: Object]:
 
     def _take(self, change: Change[T]) -> None:
         self.problem = None
+        self.store.absent = False
         if isinstance(change, Undecodable):
             metrics.WATCH_UNDECODABLE.labels(self.name).inc()
             log.warning(

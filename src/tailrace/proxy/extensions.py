@@ -15,12 +15,13 @@ import msgspec
 import yaml
 from lightkube.models import core_v1
 
+from tailrace.api import names
 from tailrace.proxy import merge
 
-VOLUMES = "tailrace.dev/volumes"
-VOLUME_MOUNTS = "tailrace.dev/volume-mounts"
-ENV_FROM = "tailrace.dev/env-from"
-POD_PATCH = "tailrace.dev/pod-patch"
+VOLUMES = names.VOLUMES
+VOLUME_MOUNTS = names.VOLUME_MOUNTS
+ENV_FROM = names.ENV_FROM
+POD_PATCH = names.POD_PATCH
 
 EXAMPLES: Mapping[str, str] = {
     VOLUMES: "a list of volumes: `[{name: ca, configMap: {name: home-ca}}]`",

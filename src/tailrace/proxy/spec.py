@@ -71,6 +71,15 @@ type Target = Address | DnsName | Forwards | TailnetAddress | TailnetName | Rout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Home:
+    """A control plane, as a proxy must know it to log in."""
+
+    login_server: str
+    ca_pem: str = ""  # a private CA
+    private_logs: bool = False  # keep tailscaled from shipping its logs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
     """What every proxy of an installation shares."""
 
