@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -255,23 +256,23 @@ def read_table(text: str) -> dict[str, list[str]]:
     return {path: words for path, *words in lines}
 
 
-def of_kubernetes(name: str) -> Iterator[tuple[str, str]]:
-    """The fields of a type of the core API, from a Kubernetes release: path and type."""
+def of_kubernetes(name: str) -> Iterator[tuple[str, str, bool]]:
+    """The fields of a type of the core API, from a Kubernetes release: path, type, whether it is required."""
     for field, found in BUILTIN[name]["fields"].items():
         word = found if isinstance(found, str) else found[0]
-        yield from _expand(f".{field}", word)
+        yield from _expand(f".{field}", word, field in BUILTIN[name].get("required", ()))
 
 
-def _expand(path: str, word: str) -> Iterator[tuple[str, str]]:
+def _expand(path: str, word: str, required: bool) -> Iterator[tuple[str, str, bool]]:
     if word.startswith("@"):
-        yield path, "object"
-        for inner, kind in of_kubernetes(word[1:]):
-            yield path + inner, kind
+        yield path, "object", required
+        for inner, kind, needed in of_kubernetes(word[1:]):
+            yield path + inner, kind, needed
     elif word[0] in "[{":
-        yield path, "array" if word[0] == "[" else "map"
-        yield from _expand(path + ("[]" if word[0] == "[" else "{}"), word[1:-1])
+        yield path, "array" if word[0] == "[" else "map", required
+        yield from _expand(path + ("[]" if word[0] == "[" else "{}"), word[1:-1], False)
     else:
-        yield path, "int-or-string" if word == "quantity" else word
+        yield path, "int-or-string" if word == "quantity" else word, required
 
 
 @pytest.mark.parametrize("kind", definitions.ALL, ids=lambda kind: kind.kind)
@@ -297,11 +298,11 @@ def test_every_field_has_what_the_table_says_and_there_is_no_other(kind: crd.Def
 def test_parts_of_a_pod_are_those_of_kubernetes(path: str, name: str) -> None:
     """Names and types as a release has them; what they must be is judged when the pod is made."""
     found = {
-        place.removeprefix(path): describe(field, False)[0].partition(":")[0]
-        for place, field, _ in walk(read_schema(proxyclass.DEFINITION))
+        (place.removeprefix(path), describe(field, False)[0].partition(":")[0], required)
+        for place, field, required in walk(read_schema(proxyclass.DEFINITION))
         if place.startswith(f"{path}.")
     }
-    assert found == dict(of_kubernetes(name))
+    assert found == set(of_kubernetes(name))
 
 
 @pytest.mark.parametrize("kind", definitions.ALL, ids=lambda kind: kind.kind)
@@ -331,6 +332,14 @@ def test_names_scope_version_and_columns(kind: crd.Definition) -> None:
 def test_nothing_has_a_default_that_the_api_server_would_write(kind: crd.Definition) -> None:
     """What is left out stays apart from what was given: the rules ask whether a field is there."""
     assert [path for path, field, _ in walk(read_schema(kind)) if "default" in field] == []
+
+
+def test_what_is_stored_can_be_read_though_the_definition_would_refuse_it() -> None:
+    """An object may be older than its definition; only the API server judges, so that somebody can tell the user."""
+    spec = {"hostname": "No.", "replicas": -1, "tags": ["prod"], "subnetRouter": {"advertiseRoutes": []}}
+    status = {"conditions": [{"type": "no good", "status": "Maybe", "reason": ""}]}
+    found = msgspec.convert({"spec": spec, "status": status}, connector.Connector)
+    assert (found.spec.hostname, found.spec.replicas, found.spec.tags) == ("No.", -1, ("prod",))
 
 
 def test_every_kind_is_known() -> None:
