@@ -200,7 +200,7 @@ class HeadscaleV1:
     async def probe(self) -> Probe:
         """An API key may do everything, so what answers is what we have."""
         devices, keys = await asyncio.gather(
-            probing.attempt(self.list_devices()), probing.attempt(self.list_keys())
+            probing.attempt(self.list_devices), probing.attempt(self.list_keys)
         )
         version = None
         if devices is None and keys is None:
@@ -218,13 +218,13 @@ class HeadscaleV1:
     async def _find_capabilities(self) -> frozenset[Capability]:
         """Whether a policy can be *written* shows only in a write (not when it is a file of the server)."""
         found = set(CORE)
-        read = await probing.attempt(self._client.send(calls.Call(method="GET", route=POLICY)))
+        read = await probing.attempt(lambda: self._client.send(calls.Call(method="GET", route=POLICY)))
         # Nothing stored yet is a 500 too, in every version.
         if read is None or "policy not found" in str(read):
             found |= {Capability.POLICY_READ, Capability.POLICY_WRITE}
         # `{}` is valid and changes nothing. Absent before 0.29: a plain 404.
         check = calls.Call(method="POST", route=POLICY_CHECK, json={"policy": "{}"}, repeatable=True)
-        if await probing.attempt(self._client.send(check)) is None:
+        if await probing.attempt(lambda: self._client.send(check)) is None:
             found.add(Capability.POLICY_VALIDATE)
         return frozenset(found)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from tailrace import errors
 from tailrace.tailnet import credentials
 from tailrace.tailnet.port import Capability, Probe
 
 
-async def attempt(question: Awaitable[object]) -> errors.TailraceError | None:
-    """What went wrong, or None."""
+async def attempt(question: Callable[[], Awaitable[object]]) -> errors.TailraceError | None:
+    """What went wrong, or None. The question is put only once its turn has come: one that is cancelled before leaves
+    nothing behind."""
     try:
-        await question
+        await question()
     except errors.TailraceError as error:
         return error
     return None

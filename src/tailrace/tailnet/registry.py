@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tailrace.errors import Bug, Transient
-from tailrace.tailnet.devices import DeviceList
+from tailrace.tailnet.devices import DeviceList, Schedule
 from tailrace.tailnet.port import ControlPlane, DeviceId
 from tailrace.wire import clock as clocks
 
@@ -40,9 +40,9 @@ class Membership:
     ca_pem: str = ""
 
 
-def build_membership(name: str, plane: ControlPlane) -> Membership:
-    """A membership with a device list of the usual schedule."""
-    listing = DeviceList(plane, tailnet=name)
+def build_membership(name: str, plane: ControlPlane, *, schedule: Schedule | None = None) -> Membership:
+    """A membership with a device list of this schedule, or the usual one."""
+    listing = DeviceList(plane, tailnet=name, schedule=schedule)
     return Membership(name=name, plane=listing.plane, devices=listing)
 
 

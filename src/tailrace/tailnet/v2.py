@@ -211,7 +211,7 @@ class Plane(abc.ABC):
     async def probe(self) -> Probe:
         """Ask for what the main job needs and read the granted scopes; whatever is refused is said in the value."""
         devices, keys = await asyncio.gather(
-            probing.attempt(self.list_devices()), probing.attempt(self.list_keys())
+            probing.attempt(self.list_devices), probing.attempt(self.list_keys)
         )
         version = None
         if devices is None and keys is None:
