@@ -70,7 +70,7 @@ class Edge(delegate.Delegate):
             version=None,
             identity=credentials.identify(self.source),
             capabilities=frozenset({Capability.RENAME}),
-            outcomes=(await probing.attempt(self.list_devices()),),
+            outcomes=(await probing.attempt(self.list_devices),),
         )
 
     def has(self, capability: Capability) -> bool:
@@ -427,6 +427,20 @@ async def test_a_revoked_credential_is_noticed_by_the_list_and_recovers_by_itsel
             restore(world)
             await wait_for(lambda: world.condition()[0] == "True" and not world.tailnets.explain(NAME))
         assert [event.reason for event in world.events] == ["TailnetNotReady", "TailnetReady"]
+
+
+async def test_an_operator_that_starts_anew_calls_no_secret_missing() -> None:
+    """The first listing waits for the Secret's first reading, and works; nothing is said that was not said before."""
+    async with open_world() as world:
+        world.write_secret(build_keys(1))
+        world.put_tailnet()
+        told: list[str] = []
+        world.tailnets.subscribe(lambda name, ids: told.append(world.tailnets.explain(name)))
+        membership = world.tailnets.get(NAME)
+        assert membership is not None
+        await wait_for(lambda: membership.devices.snapshot().known)
+        assert membership.devices.snapshot().error is None
+        assert not any("does not exist" in said for said in told)
 
 
 async def test_a_short_silence_of_the_server_is_not_told() -> None:

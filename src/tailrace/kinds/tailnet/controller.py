@@ -154,9 +154,7 @@ class TailnetObjects:
             return
         self._terms[name] = terms
         self._checks.pop(name, None)
-        source = credentials.Values(
-            lambda: self.secrets.read(secret), where=f'Secret "{secret}"', mint=self.mint
-        )
+        source = watched.SecretValues(self.secrets, secret, self.mint)
         problem = decide.explain(self.gather(name, found), None)
         self.tailnets.put(name, self.open_plane(source, terms.server, ca_pem), problem=problem, ca_pem=ca_pem)
 

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tailrace.errors import Usage
+from tailrace.errors import Transient, Usage
 from tailrace.kinds.tailnet.inputs import CA, CredentialSecret, Found, decode_keys
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
 from tailrace.kube.resource import Resource
 from tailrace.kube.store import Store
 from tailrace.kube.watch import Watch
+from tailrace.tailnet import credentials
 from tailrace.wire import tls
 
 SECRETS = Resource(
@@ -27,6 +28,10 @@ SECRETS = Resource(
     kind=resources.SECRETS.kind,
     type=CredentialSecret,
 )
+
+
+READ_LIMIT = 10.0
+"""Seconds that a call to a control plane waits for the Secret's first reading."""
 
 
 class Source(Protocol):
@@ -90,6 +95,16 @@ class Secrets:
         followed = self._followed.get(name)
         return decode_keys(followed.store.get(self._namespace, name)) if followed else None
 
+    async def wait_known(self, name: str) -> None:
+        """Until it was looked for. Raises `Transient` when that takes long."""
+        if (followed := self._followed.get(name)) is None:
+            return
+        try:
+            async with asyncio.timeout(READ_LIMIT):
+                await followed.store.wait_synced()
+        except TimeoutError:
+            raise Transient(f'Secret "{name}" has not been read yet.') from None
+
     async def run(self) -> None:
         """Keep all watches, for ever; also those that come later."""
         try:
@@ -106,6 +121,19 @@ class Secrets:
             group.create_task(followed.source.run())
             await followed.store.wait_synced()
             self._changed(name)  # one that does not exist makes no event
+
+
+class SecretValues(credentials.Values):
+    """The credential in a Secret that is followed. An operator that has just started waits for the Secret; it does not
+    call it missing."""
+
+    def __init__(self, secrets: Secrets, name: str, mint: credentials.Mint | None) -> None:
+        super().__init__(lambda: secrets.read(name), where=f'Secret "{name}"', mint=mint)
+        self._secrets, self._name = secrets, name
+
+    async def prepare(self) -> None:
+        await self._secrets.wait_known(self._name)
+        await super().prepare()
 
 
 def _check_ca(pem: str) -> str:
