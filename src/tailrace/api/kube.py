@@ -259,6 +259,26 @@ class Namespace(Object, frozen=True, kw_only=True):
     pass
 
 
+class NodeSpec(Base, frozen=True, kw_only=True):
+    podCIDRs: tuple[str, ...] = ()
+
+
+class Node(Object, frozen=True, kw_only=True):
+    """Read for the addresses of its pods alone."""
+
+    spec: NodeSpec = NodeSpec()
+
+
+class ServiceCIDRSpec(Base, frozen=True, kw_only=True):
+    cidrs: tuple[str, ...] = ()
+
+
+class ServiceCIDR(Object, frozen=True, kw_only=True):
+    """A range that cluster IPs are taken from."""
+
+    spec: ServiceCIDRSpec = ServiceCIDRSpec()
+
+
 class ConfigMap(Object, frozen=True, kw_only=True):
     data: dict[str, str] = {}
 

@@ -1,4 +1,4 @@
-"""What every room needs watched: Services, the proxies' objects in the operator's namespace, ProxyClasses."""
+"""What every room needs watched: Services, the proxies' objects in the operator's namespace, ProxyClasses, the cluster's ranges."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ class Stores:
     monitors: Store[kube.ServiceMonitor] = field(default_factory=lambda: Store("monitors"))
     namespaces: Store[kube.Namespace] = field(default_factory=lambda: Store("namespaces"))
     classes: Store[ProxyClass] = field(default_factory=lambda: Store("proxyclasses"))
+    nodes: Store[kube.Node] = field(default_factory=lambda: Store("nodes"))
+    service_cidrs: Store[kube.ServiceCIDR] = field(default_factory=lambda: Store("servicecidrs"))
 
     def __post_init__(self) -> None:
         self.secrets.add_index(BY_DEVICE, index_device)
@@ -91,6 +93,8 @@ def build_watches(stores: Stores, cluster: Kube, namespace: str) -> list[Watch[A
         Watch(cluster, resources.SERVICES, stores.services),
         Watch(cluster, resources.NAMESPACES, stores.namespaces, fields=fields),
         Watch(cluster, resources.PROXY_CLASSES, stores.classes, optional=True),
+        Watch(cluster, resources.NODES, stores.nodes, optional=True),
+        Watch(cluster, resources.SERVICE_CIDRS, stores.service_cidrs, optional=True),
         own(resources.SECRETS, stores.secrets),
         own(resources.STATEFUL_SETS, stores.statefulsets),
         own(resources.SERVICE_ACCOUNTS, stores.accounts),

@@ -12,6 +12,15 @@ CONFIG_MAPS = Resource(group="", version="v1", plural="configmaps", kind="Config
 NAMESPACES = Resource(
     group="", version="v1", plural="namespaces", kind="Namespace", type=kube.Namespace, namespaced=False
 )
+NODES = Resource(group="", version="v1", plural="nodes", kind="Node", type=kube.Node, namespaced=False)
+SERVICE_CIDRS = Resource(
+    group="networking.k8s.io",
+    version="v1",
+    plural="servicecidrs",
+    kind="ServiceCIDR",
+    type=kube.ServiceCIDR,
+    namespaced=False,
+)
 SERVICE_ACCOUNTS = Resource(
     group="", version="v1", plural="serviceaccounts", kind="ServiceAccount", type=kube.ServiceAccount
 )
