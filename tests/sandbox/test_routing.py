@@ -16,7 +16,6 @@ from tailrace.sandbox.workloads.outside import Device
 from tailrace.sandbox.world import POD_CIDR, SERVICE_CIDR, World
 from tests.sandbox.workloads.living import (
     NS,
-    PODS,
     Doc,
     find,
     give_rights,
@@ -33,39 +32,40 @@ pytestmark = pytest.mark.anyio
 LAN, PRINTER, WEBSITE = "192.168.1.0/24", "192.168.1.20", "203.0.113.7"
 
 
-def configured(name: str, config: Doc | None = None, *, sysctl: bool = True, **env: str) -> Doc:
-    """A kernel proxy pod with a configuration file, as operators make one."""
-    container = proxy()
-    values = {"TS_USERSPACE": "false", "TS_KUBE_SECRET": f"{name}-state", **env}
-    if config is not None:
-        values["TS_EXPERIMENTAL_VERSIONED_CONFIG_DIR"] = "/etc/tsconfig"
-        container["volumeMounts"] = [{"name": "config", "mountPath": "/etc/tsconfig"}]
-    else:
-        values["TS_HOSTNAME"] = name
+def configured(name: str, env: dict[str, str], *, sysctl: bool, inside: str) -> Doc:
+    """A kernel proxy pod with a configuration file, as operators make one. `inside`: the host that its probe asks there."""
+    container = proxy(volumeMounts=[{"name": "config", "mountPath": "/etc/tsconfig"}])
+    values = {
+        "TS_USERSPACE": "false",
+        "TS_KUBE_SECRET": f"{name}-state",
+        "TS_EXPERIMENTAL_VERSIONED_CONFIG_DIR": "/etc/tsconfig",
+        **env,
+    }
     old = [e for e in container["env"] if e["name"] not in values and e["name"] != "TS_HOSTNAME"]
     container["env"] = [*old, *({"name": k, "value": v} for k, v in values.items())]
+    if inside:
+        command = ["wget", "-qO-", f"http://{inside}:9002/healthz"]
+        container["readinessProbe"] = {"exec": {"command": command}, "periodSeconds": 1}
     initial = {
         "name": "sysctler",
         "image": "tailscale/tailscale",
         "command": ["/bin/sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"],
         "securityContext": {"privileged": True},
     }
-    spec: Doc = (
-        {"volumes": [{"name": "config", "secret": {"secretName": name}}]} if config is not None else {}
-    )
-    return pod(name, container, initContainers=[initial] if sysctl else [], **spec)
+    volumes = [{"name": "config", "secret": {"secretName": name}}]
+    return pod(name, container, initContainers=[initial] if sysctl else [], volumes=volumes)
 
 
-def start(world: World, name: str, config: Doc | None = None, *, sysctl: bool = True, **env: str) -> None:
+def start(world: World, name: str, config: Doc, *, sysctl: bool = True, inside: str = "", **env: str) -> None:
     """The pod with its two Secrets: configuration with a fresh key, and state."""
     expires = world.now().replace(year=world.now().year + 1)
     key = world.plane.tailnet.add_key(tags=("tag:k8s",), expires=expires, reusable=True).secret
-    full = {"Version": "alpha0", "Locked": False, "Hostname": name, "AuthKey": key} | (config or {})
+    full = {"Version": "alpha0", "Locked": False, "Hostname": name, "AuthKey": key} | config
     world.apply(
         [
             secret(name, **{"cap-107.hujson": json.dumps(full)}),
             secret(f"{name}-state", authkey=key),
-            configured(name, config, sysctl=sysctl, **env),
+            configured(name, env, sysctl=sysctl, inside=inside),
         ]
     )
 
@@ -183,19 +183,19 @@ async def test_what_comes_to_an_egress_pod_goes_on_so_no_probe_reaches_its_page(
     give_rights(world)
     nas = world.join("nas", http=(80, 9002))
     start(world, "way", {}, TS_TAILNET_TARGET_IP=nas.address)
-    inside = configured("inside", {}, TS_TAILNET_TARGET_IP=nas.address)
-    inside["spec"]["containers"][0]["readinessProbe"] = {
-        "exec": {"command": ["wget", "-qO-", "http://127.0.0.1:9002/healthz"]},
-        "periodSeconds": 1,
-    }
-    start(world, "inside", {}, TS_TAILNET_TARGET_IP=nas.address)
-    world.cluster.delete(PODS, "inside", namespace=NS)
-    await until(lambda: find(world, "pods", "inside") is None)
-    world.apply([inside])
-    await until(lambda: ready(world, "inside"))
-    ip = (find(world, "pods", "way") or {})["status"]["podIP"]
-    await heard(world, ip, "device: nas", 9002)
-    assert not ready(world, "way")
+    for name, at, asked in (
+        ("loop", "127.0.0.1", "127.0.0.1"),
+        ("both", "[::]", "localhost"),
+        ("other", "127.0.0.1", ""),
+        ("wrong", "$(POD_IP)", "127.0.0.1"),
+    ):
+        env = {"TS_TAILNET_TARGET_IP": nas.address, "TS_LOCAL_ADDR_PORT": f"{at}:9002"}
+        start(world, name, {}, sysctl=True, inside=asked, **env)
+    await until(lambda: ready(world, "loop") and ready(world, "both"))
+    for name in ("way", "other", "wrong"):
+        ip = (find(world, "pods", name) or {})["status"]["podIP"]
+        await heard(world, ip, "device: nas", 9002)
+        assert not ready(world, name), name
 
 
 async def test_a_target_that_is_no_address_and_a_kernel_that_does_not_forward(world: World) -> None:

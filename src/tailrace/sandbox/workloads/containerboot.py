@@ -148,7 +148,7 @@ class _Container:
         self._daemon = self._start_daemon(stack)
         self._pages = stack.enter_context(ExitStack())
         try:
-            proxypages.open_pages(around.network, pages, self._answer_page, self._pages)
+            proxypages.open_pages(around.network, pages, self._answer_page, stack, self._pages)
         except OSError as error:
             raise Crash(f"failed to listen: {error}") from error
         self._targets = Targets(

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -22,7 +23,7 @@ from tailrace.sandbox.kubernetes.core import Call
 from tailrace.sandbox.kubernetes.rbac import Attributes
 from tailrace.sandbox.kubernetes.resources import Ref
 from tailrace.sandbox.kubernetes.status import ApiError
-from tailrace.sandbox.workloads import backends, podfiles
+from tailrace.sandbox.workloads import backends, podfiles, proxypages
 from tailrace.sandbox.workloads.containerboot import Crash, Proxy, Surroundings
 from tailrace.sandbox.workloads.network import Network
 from tailrace.sandbox.workloads.paths import Paths
@@ -253,7 +254,9 @@ class Container:
 
     def _answers_probe(self, program: Program, probe: Doc) -> bool:
         """What a connection to the probed port would show; only the health page says more than that it is there.
-        What an egress proxy sends on to a device, no page answers. A command is taken to ask for that page."""
+        What an egress proxy sends on to a device, no page answers; a command that names an address asks inside the pod."""
+        if "exec" in probe:
+            return program.healthy and self._answers_inside((probe["exec"] or {}).get("command") or ())
         asked = probe.get("httpGet") or probe.get("tcpSocket") or {}
         named = {p["name"]: p["containerPort"] for p in self._doc.get("ports") or () if "name" in p}
         port = named.get(asked.get("port"), asked.get("port"))
@@ -265,6 +268,16 @@ class Container:
         if "httpGet" in probe and program.shadowed:
             return False
         return program.healthy or "tcpSocket" in probe
+
+    def _answers_inside(self, command: Sequence[str]) -> bool:
+        """Whether somebody listens where the command's URL leads, seen from the pod itself."""
+        pod = self._pod
+        url = next((urlsplit(word) for word in command if word.startswith("http://")), None)
+        if url is None:
+            return True
+        host = "127.0.0.1" if url.hostname == "localhost" else url.hostname or ""
+        own = [proxypages.inside(host, pod.ip), *([host] if host == pod.ip else [])]
+        return any(("tcp", url.port or 80) in pod.ground.network.listening(at) for at in own)
 
     def _set_ready(self, ready: bool) -> None:
         if ready != self.state.ready:

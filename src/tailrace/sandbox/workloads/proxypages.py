@@ -23,12 +23,12 @@ Pages = Mapping[Address, frozenset[str]]
 
 
 def read_pages(env: Mapping[str, str], settings: bootconfig.Settings, pod_ip: str) -> Pages:
-    """Which pages are answered where. Raises bootconfig.Refused."""
+    """Which pages are answered where: `ip%pod` is inside the pod alone. Raises bootconfig.Refused."""
     found: dict[Address, frozenset[str]] = {}
     asked = ((METRICS, settings.metrics_enabled), (HEALTH, settings.health_enabled))
     local = frozenset(path for path, enabled in asked if enabled)
     if local:
-        found[_at(settings.local_address, pod_ip)] = local
+        found[settings.local_address] = local
     if text := env.get("TS_HEALTHCHECK_ADDR_PORT"):
         name = "TS_HEALTHCHECK_ADDR_PORT"
         if settings.health_enabled:
@@ -41,23 +41,44 @@ def read_pages(env: Mapping[str, str], settings: bootconfig.Settings, pod_ip: st
             address = str(ipaddress.ip_address(host.strip("[]"))), int(port)
         except ValueError as error:
             raise bootconfig.Refused(f"error parsing {name} value {json.dumps(text)}: {error}") from error
-        where = _at(address, pod_ip)
-        found[where] = found.get(where, frozenset()) | {HEALTH}
-    return found
+        found[address] = found.get(address, frozenset()) | {HEALTH}
+    egress = settings.tailnet_target
+    placed: dict[Address, frozenset[str]] = {}
+    for (ip, number), paths in found.items():
+        for at in _places(ip, pod_ip, egress=egress):
+            placed[at, number] = placed.get((at, number), frozenset()) | paths
+    return placed
 
 
-def _at(address: Address, pod_ip: str) -> Address:
-    """An address that stands for all of the pod's is the pod's."""
-    host, port = address
-    return (pod_ip, port) if ipaddress.ip_address(host).is_unspecified else address
+def _places(ip: str, pod_ip: str, *, egress: bool) -> Iterable[str]:
+    """An address that stands for all of the pod's is the pod's and its loopback. What an egress proxy listens to at the
+    pod's address is soon heard inside alone."""
+    address = ipaddress.ip_address(ip)
+    if address.is_unspecified:
+        yield inside("127.0.0.1", pod_ip)
+        ip = pod_ip
+    elif address.is_loopback and ip != pod_ip:
+        yield inside(ip, pod_ip)
+        return
+    yield ip
+    if egress:
+        yield inside(ip, pod_ip)
+
+
+def inside(ip: str, pod_ip: str) -> str:
+    """How the network knows an address that only the pod itself reaches."""
+    return f"{ip}%{pod_ip}"
 
 
 def doors(pages: Pages) -> Iterable[Door]:
-    return [Door("tcp", *address) for address in pages]
+    return [Door("tcp", *address) for address in pages if "%" not in address[0]]
 
 
-def open_pages(network: Network, pages: Pages, answer: Callable[[str], Page], stack: ExitStack) -> None:
-    """Start to answer; `stack` closes. Raises OSError when somebody else listens there."""
+def open_pages(
+    network: Network, pages: Pages, answer: Callable[[str], Page], inner: ExitStack, outer: ExitStack
+) -> None:
+    """Start to answer; `outer` closes what is heard from outside the pod, `inner` the rest. Raises OSError when
+    somebody else listens there."""
 
     def reply(paths: frozenset[str], request: web.Request) -> Page:
         path = request.path.partition("?")[0]
@@ -69,7 +90,7 @@ def open_pages(network: Network, pages: Pages, answer: Callable[[str], Page], st
 
     for (ip, port), paths in pages.items():
         listener = network.listen_tcp(ip, port, partial(web.serve, answer=partial(reply, paths)))
-        stack.callback(listener.close, cut=True)
+        (inner if "%" in ip else outer).callback(listener.close, cut=True)
 
 
 def build_health(healthy: bool, pod_ip: str | None) -> Page:
