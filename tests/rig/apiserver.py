@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,12 @@ rules:
 - {level: Metadata, userGroups: [system:serviceaccounts:tailscale]}
 - {level: None}
 """
+
+
+ROOT = Path(__file__).resolve().parents[2]
+RIGHTS = ROOT / "src" / "tailrace" / "cli" / "rbac.yaml"
+DEFINITIONS = ROOT / "deploy" / "crds"
+HOME = "tailscale"
 
 
 class Ended(Exception):
@@ -177,6 +183,12 @@ def start(folder: Path, *, audit: bool = False, flags: Sequence[str] = ()) -> It
         end(server)
 
 
+def furnish(kubectl: Callable[..., str]) -> None:
+    """Our namespace, definitions and rights, as an installation has them. `kubectl`: of an administrator."""
+    kubectl("create", "namespace", HOME)
+    kubectl("apply", "--server-side", "-f", str(DEFINITIONS), "-f", str(RIGHTS))
+
+
 def bring_up(folder: Path, *, audit: bool, flags: Sequence[str]) -> ApiServer:
     for attempt in range(1, _ATTEMPTS + 1):
         server = build(folder, audit=audit, flags=flags)
@@ -225,6 +237,7 @@ def build(folder: Path, *, audit: bool, flags: Sequence[str]) -> ApiServer:
             f"--etcd-servers={etcd}",
             f"--secure-port={secure}",
             "--bind-address=127.0.0.1",
+            "--advertise-address=192.0.2.1",  # nobody dials it; it would look for a route, which may be missing
             f"--cert-dir={folder / 'certs'}",
             f"--service-account-key-file={public}",
             f"--service-account-signing-key-file={key}",

@@ -19,8 +19,7 @@ from tests.rig import apiserver, needs
 from tests.rig.node import Node
 from tests.rig.operators import Operators
 
-ROOT = Path(__file__).resolve().parents[2]
-RIGHTS = ROOT / "src" / "tailrace" / "cli" / "rbac.yaml"
+ROOT, RIGHTS = apiserver.ROOT, apiserver.RIGHTS
 _FAILED = pytest.StashKey[bool]()
 _CHILDREN = "statefulsets,pods,secrets,serviceaccounts,roles,rolebindings"
 _NOTES = ("lease/tailrace", f"configmap/{names.ORPHANS}", f"configmap/{names.SETTINGS}")
@@ -49,8 +48,7 @@ class Servers:
         if self._running is None:
             folder = self._factory.mktemp("rig")
             self._running = self._stack.enter_context(apiserver.start(folder, audit=True))
-            self._running.kubectl("create", "namespace", HOME)
-            self._running.kubectl("apply", "-f", str(RIGHTS))
+            apiserver.furnish(self._running.kubectl)
         return self._running
 
     def end(self) -> None:

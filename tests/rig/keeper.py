@@ -9,6 +9,7 @@ program itself is bound to this keeper by the kernel, so that killing the keeper
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -30,7 +31,8 @@ def main(command: list[str]) -> int:
     program = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
 
     def end() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1):  # not `sys.stdin`, whose lock the interpreter wants at its end
+            pass
         program.terminate()
         try:
             program.wait(_GRACE)

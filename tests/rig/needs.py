@@ -13,6 +13,9 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 from tests.rig import binaries
 from tests.rig.machine import cgroups
@@ -30,6 +33,14 @@ _TRIALS = {
     "nftables": "nft add table inet rig",
 }
 """What a node does in namespaces of its own, and how it is tried there."""
+
+
+class Forbidden(Exception):
+    """This machine does not let us have what the message names."""
+
+
+def skip_for(error: Forbidden) -> NoReturn:
+    pytest.skip(f"{MACHINE}no {' '.join(str(error).split())}")
 
 
 def explain(

@@ -171,6 +171,7 @@ def _configure(folder: Path, host: str, port: int, stun: int) -> dict[str, objec
         "unix_socket": str(folder / "headscale.sock"),
         "unix_socket_permission": "0700",
         "logtail": {"enabled": False},
+        "tuning": {"node_store_batch_size": 1},  # each write at once, not in half a second (from 0.28 on)
         "log": {"level": "info"},
     }
 

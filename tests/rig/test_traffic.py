@@ -24,7 +24,6 @@ from tailrace.api import names
 from tests.rig import apiserver, needs, pods, tailnet
 
 HOME = pods.NAMESPACE
-ROOT = Path(__file__).resolve().parents[2]
 LACK = needs.explain(
     (*apiserver.BINARIES, *tailnet.BINARIES, *pods.PROGRAMS),
     tools=(*apiserver.TOOLS, *pods.TOOLS, "curl"),
@@ -40,8 +39,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiServer]:
     with apiserver.start(tmp_path_factory.mktemp("api")) as running:
-        running.kubectl("create", "namespace", HOME)
-        running.kubectl("apply", "-f", str(ROOT / "src" / "tailrace" / "cli" / "rbac.yaml"))
+        apiserver.furnish(running.kubectl)
         yield running
 
 

@@ -2,5 +2,5 @@
 
 Here belongs what makes the machine: its namespaces and cgroups (`space`, `guard`, `cgroups`), its programs (`programs`), its images
 (`images`), its cluster's names (`names`), its servers (`node`), and somebody's machine on the tailnet (`laptop`).
-What is proved on it belongs in the tests. Called by `test_node_traffic` alone. Needs root, Linux and cgroup v1.
+What is proved on it belongs in the tests. Called by `test_node_traffic` alone. Needs root, Linux and cgroups, of version 1 or 2.
 """

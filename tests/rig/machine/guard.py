@@ -39,7 +39,9 @@ def main(cgroup: str) -> None:
 
     holder = subprocess.Popen(_HOLD, stdin=subprocess.DEVNULL, stdout=sys.stderr, preexec_fn=join)
     try:
-        sys.stdout.write(f"{wait_first(holder)}\n")
+        first = wait_first(holder)
+        cgroups.settle(cgroup, [holder.pid, first])
+        sys.stdout.write(f"{first}\n")
         sys.stdout.flush()
         sys.stdin.buffer.read()
     finally:

@@ -27,7 +27,7 @@ TOKENS = {
 """Who asks the API server: name of the kubeconfig → user, group. The token is `rig-NAME`."""
 
 
-def write_all(folder: Path) -> None:
+def write_all(folder: Path, snapshotter: str) -> None:
     """Every file that a command line below names."""
     rows = [f'rig-{name},{user},{name},"{group}"' for name, (user, group) in TOKENS.items()]
     (folder / "tokens.csv").write_text("\n".join(rows) + "\n")
@@ -38,7 +38,7 @@ def write_all(folder: Path) -> None:
     documents["kube-proxy.json"] = describe_proxy(folder)
     for name, document in documents.items():
         (folder / name).write_text(json.dumps(document))
-    (folder / "containerd.toml").write_text(describe_containerd(folder))
+    (folder / "containerd.toml").write_text(describe_containerd(folder, snapshotter))
     (folder / "resolv.conf").write_text(f"nameserver {ADDRESS}\n")
     (folder / "hosts").mkdir()
 
@@ -168,7 +168,7 @@ def describe_proxy(folder: Path) -> dict[str, Any]:
     }
 
 
-def describe_containerd(folder: Path) -> str:
+def describe_containerd(folder: Path, snapshotter: str) -> str:
     """Version 2 of the format, which newer servers read too."""
     cri = 'plugins."io.containerd.grpc.v1.cri"'
     return f"""\
@@ -186,7 +186,7 @@ bin_dir = "{Path(programs.find("bridge")).parent}"
 conf_dir = "{folder}/cni"
 [{cri}.containerd]
 default_runtime_name = "runc"
-snapshotter = "overlayfs"
+snapshotter = "{snapshotter}"
 [{cri}.containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 [{cri}.containerd.runtimes.runc.options]

@@ -41,7 +41,7 @@ class Space:
         """The command line that runs a command inside, in every respect."""
         kinds = (f"--{kind}" for kind in guard.KINDS)
         inside = ["nsenter", f"--target={self.pid}", *kinds, "--", *command]
-        join = " && ".join(f"echo $$ > {path}/cgroup.procs" for path in cgroups.find(self.cgroup))
+        join = " && ".join(f"echo $$ > {path}/cgroup.procs" for path in cgroups.find_doors(self.cgroup))
         return ["sh", "-c", f'{join} && exec "$@"', "sh", *inside]
 
     def run(self, *command: str) -> str:
@@ -99,10 +99,7 @@ def write_setup(folder: Path) -> str:
     lines = ["mount -t tmpfs tmpfs /run", "mount -t tmpfs tmpfs /var/lib", "mount -t tmpfs tmpfs /var/log"]
     lines += [f"mkdir -p {folder}/kubelet /var/lib/kubelet"]
     lines += [f"mount --bind {folder}/kubelet /var/lib/kubelet"]
-    lines += [f"umount -R {cgroups.ROOT}", f"mount -t tmpfs tmpfs {cgroups.ROOT}"]
-    for name in cgroups.HIERARCHIES:
-        option = "none,name=systemd" if name == "systemd" else name
-        lines += [f"mkdir {cgroups.ROOT}/{name}", f"mount -t cgroup -o {option} cgroup {cgroups.ROOT}/{name}"]
+    lines += cgroups.write_mounts()
     for name, value in _KERNEL.items():
         file = folder / name.replace("/", ".")
         lines += [f"echo {value} > {file}", f"mount --bind {file} /proc/sys/{name}"]
