@@ -148,16 +148,16 @@ class Tailnets:
 
     async def run(self) -> None:
         """Keep every membership's list of devices, for ever; also of those that come later."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                for entry in self._entries.values():
-                    entry.task = group.create_task(entry.membership.devices.run())
-                for plane in self._retired:
-                    group.create_task(self._close_later(plane))
+        async with asyncio.TaskGroup() as group:
+            for entry in self._entries.values():
+                entry.task = group.create_task(entry.membership.devices.run())
+            for plane in self._retired:
+                group.create_task(self._close_later(plane))
+            self._group = group
+            try:
                 await asyncio.Event().wait()
-        finally:
-            self._group = None
+            finally:
+                self._group = None  # a group that ends takes no more
 
     async def close(self) -> None:
         """Close every control plane; `run` has ended by then."""

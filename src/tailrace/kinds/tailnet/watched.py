@@ -107,14 +107,14 @@ class Secrets:
 
     async def run(self) -> None:
         """Keep all watches, for ever; also those that come later."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                for name, followed in self._followed.items():
-                    followed.task = group.create_task(self._watch(name, followed))
+        async with asyncio.TaskGroup() as group:
+            for name, followed in self._followed.items():
+                followed.task = group.create_task(self._watch(name, followed))
+            self._group = group
+            try:
                 await asyncio.Event().wait()
-        finally:
-            self._group = None
+            finally:
+                self._group = None  # a group that ends takes no more
 
     async def _watch(self, name: str, followed: _Followed) -> None:
         async with asyncio.TaskGroup() as group:
