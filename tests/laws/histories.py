@@ -1,4 +1,5 @@
-"""What can happen to an exposed Service, and the strategies that make histories of it."""
+"""What can happen to a root, and the strategies that make histories of it. `EDITS` are those of an exposed Service; the
+other kinds have tables of their own beside their laws."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from tailrace import errors
 from tailrace.kube import resources
-from tailrace.kube.resource import Key
+from tailrace.kube.resource import Key, Resource
 from tailrace.tailnet.memory import MemoryPlane
 from tests.support.cluster import Unheard
 from tests.support.world import World
@@ -20,9 +21,9 @@ WEB = Key("demo", "web")
 type Edit = Callable[[World[Any]], None]
 
 
-def change(body: Mapping[str, Any]) -> Edit:
-    """Somebody patches the Service."""
-    return lambda world: world.cluster.edit(resources.SERVICES, WEB.namespace, WEB.name, body)
+def change(body: Mapping[str, Any], resource: Resource[Any] = resources.SERVICES, key: Key = WEB) -> Edit:
+    """Somebody patches the root, or whatever else is named."""
+    return lambda world: world.cluster.edit(resource, key.namespace, key.name, body)
 
 
 def annotate(name: str, value: str | None) -> Edit:
@@ -53,7 +54,13 @@ FAULTS = (
     errors.RateLimited("slow down", after=0.0),
 )
 
-edits = st.lists(st.sampled_from(sorted(EDITS)), max_size=5)
+
+def histories(table: Mapping[str, Edit], most: int = 5) -> st.SearchStrategy[list[str]]:
+    """Some edits of a table, by name, one after the other."""
+    return st.lists(st.sampled_from(sorted(table)), max_size=most)
+
+
+edits = histories(EDITS)
 faults = st.lists(
     st.one_of(st.none(), st.sampled_from((*FAULTS, Unheard("the answer was lost")))), max_size=12
 )
@@ -83,10 +90,12 @@ def spoil(plane: MemoryPlane, trouble: Trouble) -> None:
         plane.fail(call, error)
 
 
-async def live_through(world: World[Any], history: list[str]) -> None:
+async def live_through(
+    world: World[Any], history: list[str], table: Mapping[str, Edit] = EDITS, key: Key = WEB
+) -> None:
     """The operator works after each edit, as far as the faults let it; nobody waits until all is settled."""
-    await world.reconcile(WEB)
+    await world.reconcile(key)
     for edit in history:
-        EDITS[edit](world)
+        table[edit](world)
         world.cluster.run_machinery()
-        await world.reconcile(WEB)
+        await world.reconcile(key)

@@ -151,7 +151,7 @@ async def test_a_control_plane_that_is_down_holds_a_deletion_for_the_deadline_on
         world.cluster.remove(("Service", "demo", "web"))
         for _ in range(6):
             world.cluster.run_machinery()
-            await world.room.reconcile(WEB)
+            await world.reconcile(WEB)
         assert ("Service", "demo", "web") not in world.cluster.objects
         assert len(world.plane.devices) == 1
         world.plane.break_down(None)

@@ -111,6 +111,7 @@ class MemoryCluster:
         *,
         kind: str = "merge",
         subresource: str | None = None,
+        manager: str | None = None,
     ) -> Any:
         with self._write():
             place = (resource.kind, namespace or "", name)

@@ -1,14 +1,17 @@
-"""One world for a law: a memory cluster, a tailnet, and the real room, executor and device list between them."""
+"""One world for a law: a memory cluster, a tailnet, and the real rooms, executor and device list between them.
+
+Every room that a key may concern works on it, as in the operator: `World.rooms` has them by the kind of their roots.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from tailrace import errors
 from tailrace.fleet import admission, gather, stores
@@ -17,7 +20,8 @@ from tailrace.kinds.orphan import decide as orphan_decide
 from tailrace.kinds.service import controller
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
-from tailrace.kube.resource import Key
+from tailrace.kube.resource import Key, Resource
+from tailrace.kube.store import Store
 from tailrace.plan import ops
 from tailrace.plan.executor import Executor
 from tailrace.proxy import spec
@@ -59,33 +63,61 @@ def build_service(name: str = "web", namespace: str = "demo", **notes: str) -> d
     }
 
 
+def build_class(name: str = "routes", *, accepts: bool = True) -> dict[str, Any]:
+    """A ProxyClass that was judged and is good."""
+    ready = {
+        "type": "ProxyClassReady",
+        "status": "True",
+        "reason": "ProxyClassValid",
+        "observedGeneration": 1,
+    }
+    return {
+        "metadata": {"name": name, "generation": 1},
+        "spec": {"tailscale": {"acceptRoutes": accepts}},
+        "status": {"conditions": [ready]},
+    }
+
+
+class Room(Protocol):
+    """What works on keys."""
+
+    async def reconcile(self, key: Key) -> ops.Result: ...
+
+
 @dataclass
 class World[P: Tailnet = MemoryPlane]:
     """`settle` lets everybody act until nobody has anything to do."""
 
     plane: P
     cluster: MemoryCluster
-    room: controller.Services
+    fleet: gather.Fleet
+    rooms: Mapping[str, Sequence[Room]]  # by the kind of their roots
     listing: devices.DeviceList
     events: list[ops.Emit] = field(default_factory=list)
 
-    async def reconcile(self, key: Key) -> ops.Plan:
-        """One decision carried out, as the controller would; faults are swallowed, since it would be called again."""
+    def find_rooms(self, key: Key) -> Sequence[Room]:
+        """Services have a namespace, Connectors none."""
+        return self.rooms["Service" if key.namespace else "Connector"]
+
+    async def reconcile(self, key: Key, *, room: Room | None = None) -> ops.Plan:
+        """One decision carried out, as the controllers would, of all rooms of the key's kind or of one; faults are
+        swallowed, since it would be called again."""
         with contextlib.suppress(errors.TailraceError):
             await self.listing.refresh()
         seen: list[ops.Plan] = []
-        run = self.room.fleet.executor.run
+        run = self.fleet.executor.run
 
         async def watch(plan: ops.Plan) -> ops.Result:
             seen.append(plan)
             return await run(plan)
 
-        self.room.fleet.executor.run = watch  # type: ignore[method-assign]
+        self.fleet.executor.run = watch  # type: ignore[method-assign]
         try:
-            with contextlib.suppress(errors.TailraceError):
-                await self.room.reconcile(key)
+            for each in [room] if room else self.find_rooms(key):
+                with contextlib.suppress(errors.TailraceError):
+                    await each.reconcile(key)
         finally:
-            self.room.fleet.executor.run = run  # type: ignore[method-assign]
+            self.fleet.executor.run = run  # type: ignore[method-assign]
         return seen[0] if seen else ops.Plan()
 
     async def settle(self, *keys: Key, turns: int = 25) -> ops.Plan:
@@ -118,10 +150,12 @@ class World[P: Tailnet = MemoryPlane]:
         if record and record.get("data"):
             found = await self.cluster.get(resources.CONFIG_MAPS, "tailrace-orphans", HOME)
             with contextlib.suppress(errors.TailraceError):
-                await self.room.fleet.executor.run(orphan_decide.decide(found))
+                await self.fleet.executor.run(orphan_decide.decide(found))
 
-    def conditions(self, name: str = "web", namespace: str = "demo") -> Mapping[str, tuple[str, str, str]]:
-        status = self.cluster.objects["Service", namespace, name].get("status", {})
+    def conditions(
+        self, name: str = "web", namespace: str = "demo", kind: str = "Service"
+    ) -> Mapping[str, tuple[str, str, str]]:
+        status = self.cluster.objects[kind, namespace, name].get("status", {})
         return {c["type"]: (c["status"], c["reason"], c["message"]) for c in status.get("conditions", [])}
 
     def ours(self) -> list[Any]:
@@ -129,7 +163,7 @@ class World[P: Tailnet = MemoryPlane]:
 
     def snapshot(self) -> dict[Any, Any]:
         """The world without what may differ between two histories: ids, versions, times, addresses, digests."""
-        found = {}
+        found: dict[Any, Any] = {}
         for place in self.ours():
             obj = self.cluster.objects[place]
             found[place] = (
@@ -137,7 +171,7 @@ class World[P: Tailnet = MemoryPlane]:
                 sorted(obj.get("data", {})),
                 drop_volatile(obj.get("spec")),
             )
-        services = {
+        roots = {
             place: (
                 obj.get("spec"),
                 sorted(
@@ -145,12 +179,13 @@ class World[P: Tailnet = MemoryPlane]:
                 ),
             )
             for place, obj in self.cluster.objects.items()
-            if place[0] == "Service"
+            if place[0] in ROOTS and place not in found
         }
         tailnet = sorted((d.name, d.tags, d.online) for d in self.plane.devices)
-        return {"children": found, "services": services, "tailnet": tailnet}
+        return {"children": found, "roots": roots, "tailnet": tailnet}
 
 
+ROOTS = {"Service", "Connector"}
 VOLATILE = {"tailrace.dev/replaces-device", "tailrace.dev/refresh", "digest", "app", "booted"}
 
 
@@ -197,8 +232,9 @@ async def open_world_on[P: Tailnet](
         executor=executor,
         admission=admission.Prober(faked, HOME, install.image),
     )
-    room = controller.Services(fleet)
-    feeds = (
+    services = controller.Services(fleet)
+    rooms: dict[str, Sequence[Room]] = {"Service": (services,)}
+    feeds: tuple[tuple[Resource[Any], Store[Any]], ...] = (
         (resources.SERVICES, shared.services),
         (resources.SECRETS, shared.secrets),
         (resources.STATEFUL_SETS, shared.statefulsets),
@@ -206,14 +242,19 @@ async def open_world_on[P: Tailnet](
         (resources.ROLES, shared.roles),
         (resources.ROLE_BINDINGS, shared.bindings),
         (resources.PODS, shared.pods),
-        (resources.ENDPOINT_SLICES, room.slices),
+        (resources.POD_DISRUPTION_BUDGETS, shared.budgets),
+        (resources.SERVICE_MONITORS, shared.monitors),
+        (resources.ENDPOINT_SLICES, services.slices),
         (resources.NAMESPACES, shared.namespaces),
+        (resources.PROXY_CLASSES, shared.classes),
+        (resources.NODES, shared.nodes),
+        (resources.SERVICE_CIDRS, shared.service_cidrs),
     )
     for resource, store in feeds:
         cluster.feed(resource, store)
     task = asyncio.create_task(listing.run())
     try:
-        yield World(plane=tailnet, cluster=cluster, room=room, listing=listing, events=events)
+        yield World(plane=tailnet, cluster=cluster, fleet=fleet, rooms=rooms, listing=listing, events=events)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
