@@ -22,8 +22,12 @@ test: setup ## run the tests that need no real server; skips are counted and pri
 	@TAILRACE_RIG=off $(VENV)/bin/python -m pytest -q -n 2
 
 .PHONY: test-all
-test-all: setup ## run all tests, on real servers where `make rig` built them (TAILRACE_RIG=required: a skip fails)
-	@$(VENV)/bin/python -m pytest -q -n 2
+test-all: setup ## run all tests, on real servers where `make rig` built them (TAILRACE_RIG=required: none may lack)
+	@$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --durations=15
+
+.PHONY: test-again
+test-again: setup ## run those that failed the last time once more, one after the other
+	@$(VENV)/bin/python -m pytest -q -n 0 --last-failed --last-failed-no-failures none
 
 .PHONY: test-main
 test-main: setup ## run the main job on a real API server (make rig RIG="etcd kubernetes" is enough)
@@ -64,8 +68,8 @@ bench-rig: setup rig ## measure beside the official operator on a real API serve
 	  $(if $(ALONE),--alone $(ALONE))
 
 .PHONY: rig
-rig: setup ## build the real servers that tests/rig uses (needs Go; minutes at first, then immediate)
-	@$(VENV)/bin/python tools/rig.py $(RIG)
+rig: setup ## build the real servers that tests/rig uses (needs Go; minutes at first, then immediate; LIMIT=minutes)
+	@$(VENV)/bin/python tools/rig.py $(if $(LIMIT),--limit=$(LIMIT)) $(RIG)
 
 .PHONY: rig-check
 rig-check: setup ## list the real servers that are there
