@@ -29,7 +29,6 @@ def test_an_empty_environment_is_fine() -> None:
         ("TAILRACE_WORKERS", "0"),
         ("TAILRACE_METRICS_ADDRESS", "8080"),
         ("OPERATOR_LOGGING", "loud"),
-        ("PROXY_DEFAULT_CLASS", "fast"),
     ],
 )
 def test_a_wrong_value_is_told_with_its_variable(env: str, value: str) -> None:

@@ -27,6 +27,7 @@ LOCAL = frozenset(
         "TAILRACE_API_KEY_FILE",
         "TAILRACE_CA_BUNDLE",
         "POD_NAME",
+        "TAILRACE_SERVICE_ACCOUNT",
     }
 )
 """Variables that mean something to one process alone: its files, its credentials, its pod."""

@@ -107,7 +107,6 @@ def test_describe_tells_what_happened(kubectl: Kubectl, place: Place) -> None:
     bring_up(kubectl, place)
     text = kubectl("describe", "service", place.name, "-n", place.namespace)
     assert place.hostname in text
-    assert "ModeChosen" in text
     assert f"{place.port}/TCP" in text
     assert condition(kubectl, place, "Online")["reason"] == "Connected"
     events = kubectl("get", "events", "-n", place.namespace, "--field-selector=involvedObject.kind=Service")

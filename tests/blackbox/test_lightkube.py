@@ -11,7 +11,7 @@ from lightkube.codecs import from_dict
 from lightkube.core.exceptions import ApiError
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment, StatefulSet
-from lightkube.resources.core_v1 import ConfigMap, Event, Namespace, Pod, Secret, Service
+from lightkube.resources.core_v1 import ConfigMap, Namespace, Pod, Secret, Service
 from lightkube.types import PatchType
 
 from tests.blackbox.conftest import Place, Sandbox, eventually, fetch
@@ -99,8 +99,6 @@ def test_lists_with_selectors(client: Client, place: Place) -> None:
     services: Any = client.list(Service, namespace="*", chunk_size=3)
     everywhere = [service.metadata.uid for service in services]
     assert len(everywhere) == len(set(everywhere)) > 10
-    reasons = {e.reason for e in client.list(Event, namespace=place.namespace)}
-    assert "ModeChosen" in reasons
 
 
 @pytest.mark.parametrize("kind", [PatchType.MERGE, PatchType.STRATEGIC, PatchType.JSON, PatchType.APPLY])

@@ -152,18 +152,19 @@ def test_every_setting_arrives_as_its_value_says() -> None:
         for field in dataclasses.fields(settings.Settings)
         if found[field.metadata["env"]] == {getattr(plain, field.name)}
     }
-    assert unset == {
-        *values.BY_THE_POD,
-        "PROXY_DEFAULT_CLASS",
-    }  # which has one accepted value in this version
+    assert unset == values.BY_THE_POD
 
 
-def test_the_pod_answers_for_its_namespace_and_name(default: str) -> None:
+def test_the_pod_answers_for_its_namespace_name_and_account(default: str) -> None:
     (container,) = find(list(yaml.safe_load_all(default)), "Deployment")["spec"]["template"]["spec"][
         "containers"
     ]
     paths = {e["name"]: e["valueFrom"]["fieldRef"]["fieldPath"] for e in container["env"] if "valueFrom" in e}
-    assert paths == {"OPERATOR_NAMESPACE": "metadata.namespace", "POD_NAME": "metadata.name"}
+    assert paths == {
+        "OPERATOR_NAMESPACE": "metadata.namespace",
+        "POD_NAME": "metadata.name",
+        "TAILRACE_SERVICE_ACCOUNT": "spec.serviceAccountName",
+    }
 
 
 def test_the_rights_are_those_that_the_operator_is_tested_with(default: str) -> None:

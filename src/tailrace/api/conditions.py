@@ -178,7 +178,6 @@ class EventReason(Documented):
     )
     UNKNOWN_ANNOTATION = "UnknownAnnotation", "An annotation looks like one of ours but is none."
     NOT_SERVED = "NotServed", "It names something that this version does not serve."
-    MODE_CHOSEN = "ModeChosen", "The proxy's mode and why."
     NAME_CONFLICT = "NameConflict", "The name is taken."
     DEVICE_REPLACED = "DeviceReplaced", "A dead device of the same name was deleted first."
     DEVICE_GONE = "DeviceGone", "The device was deleted on the control plane; it is made anew."

@@ -23,7 +23,7 @@ type Type = Literal["string", "boolean", "integer", "array", "object"]
 SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
     f.metadata["env"]: f.metadata for f in dataclasses.fields(Settings)
 }
-BY_THE_POD: Final = frozenset({"OPERATOR_NAMESPACE", "POD_NAME"})
+BY_THE_POD: Final = frozenset({"OPERATOR_NAMESPACE", "POD_NAME", "TAILRACE_SERVICE_ACCOUNT"})
 """Settings that the pod itself answers: its namespace and its name."""
 
 DURATION: Final = {"pattern": r"^[0-9]+[smh]?$"}
@@ -217,7 +217,7 @@ VALUES: Final = (
         enum=["", "auto", "nftables", "iptables"],
     ),
     setting("proxyConfig.priorityClassName", "PROXY_PRIORITY_CLASS_NAME"),
-    setting("proxyConfig.defaultProxyClass", "PROXY_DEFAULT_CLASS", enum=[""]),
+    setting("proxyConfig.defaultProxyClass", "PROXY_DEFAULT_CLASS"),
     setting("proxyConfig.keyTTL", "TAILRACE_KEY_TTL", **DURATION),
     flag("podDisruptionBudget.enabled", "A PodDisruptionBudget for the operator.", False),
     whole("podDisruptionBudget.maxUnavailable", "How many pods may be away; 0 blocks drains.", 1, minimum=0),
