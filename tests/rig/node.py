@@ -50,6 +50,7 @@ class Node:
         self._cluster, self._plane = cluster, plane
         self._bells: dict[str, asyncio.Event] = {}  # by pod uid
         self._tasks: set[asyncio.Task[None]] = set()
+        self._faults: list[BaseException] = []
         self._store: Store[kube.Pod] = Store("pods")
         self._store.on_event(self._see)
 
@@ -69,6 +70,8 @@ class Node:
                 for task in (watching, *node._tasks):
                     task.cancel()
                 await asyncio.gather(watching, *node._tasks, return_exceptions=True)
+            if node._faults:  # a pod whose kubelet died would only be waited for in vain
+                raise BaseExceptionGroup("pods of the stand-in node", node._faults)
 
     def _see(self, event: Event[kube.Pod]) -> None:
         uid = event.obj.metadata.uid
@@ -79,7 +82,12 @@ class Node:
             self._bells[uid] = asyncio.Event()
             task = asyncio.create_task(self._run(event.new.metadata.name, uid))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self._faults.append(fault)
 
     def _is_wanted(self, name: str, uid: str) -> bool:
         pod = self._store.get(HOME, name)

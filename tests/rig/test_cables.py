@@ -124,7 +124,8 @@ async def wait_wished(server: ApiServer, plane: ControlPlane, crowd: Crowd, spac
                 online = await are_online(server, crowd, space)
                 found = (look.list_devices(plane), await look.list_children(server), online)
     except TimeoutError:
-        raise AssertionError(f"wished: {wished}\nfound: {found}") from None
+        nodes = [f"{node.id} {node.name} {node.online}" for node in plane.tailnet.nodes.all()]
+        raise AssertionError(f"wished: {wished}\nfound: {found}\nnodes: {nodes}") from None
 
 
 async def are_online(server: ApiServer, crowd: Crowd, space: str) -> bool:
