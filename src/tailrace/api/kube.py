@@ -97,6 +97,7 @@ class ServicePort(Base, frozen=True, kw_only=True):
     protocol: str = "TCP"
     targetPort: int | str | None = None
     appProtocol: str = ""
+    nodePort: int = 0
 
 
 class ServiceSpec(Base, frozen=True, kw_only=True):
@@ -108,6 +109,11 @@ class ServiceSpec(Base, frozen=True, kw_only=True):
     ports: tuple[ServicePort, ...] = ()
     selector: dict[str, str] = {}
     ipFamilyPolicy: str = ""
+    ipFamilies: tuple[str, ...] = ()
+    internalTrafficPolicy: str = ""
+    externalTrafficPolicy: str = ""
+    allocateLoadBalancerNodePorts: bool | None = None
+    loadBalancerSourceRanges: tuple[str, ...] = ()
 
 
 class LoadBalancerIngress(Base, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from tailrace.api.conditions import ConditionType, Reason
 from tailrace.cli import cluster as clusters
 from tailrace.cli import output
 from tailrace.cli.exits import Exit
+from tailrace.fleet import wish
 from tailrace.fleet.install import Defaults
 from tailrace.kinds.service import request, view
 from tailrace.kube import resources
@@ -75,7 +76,7 @@ async def unexpose(
     async with clusters.connect(cluster) as found:
         service = await find_service(found, name)
         operator = await clusters.find_operator(found)
-        if request.is_load_balancer(service, operator.defaults):
+        if wish.is_load_balancer(service, operator.defaults):
             raise errors.Usage(
                 f"Service {describe(service)} is exposed by its loadBalancerClass, not by an annotation.",
                 hint="change spec.type to ClusterIP, or delete the Service",

@@ -8,8 +8,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tailrace.api import names
+from tailrace.api import kube, names
+from tailrace.fleet.install import Defaults
 from tailrace.settings import TAG
+
+OURS = ("tailscale.com/", "tailrace.dev/")
+
+LATER = {names.PROXY_GROUP: "a ProxyGroup"}
+
+ELSEWHERE = {
+    "tailscale.com/funnel": "Funnel works on an Ingress only, never by exposing a Service",
+    "tailscale.com/http-redirect": "the redirect to HTTPS works on an Ingress only",
+}
 
 LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
@@ -85,3 +95,31 @@ def check_choice(
     hint = f' (did you mean "{near[0]}"?)' if near else ""
     wrong.append(f'{key} is "{value}": write one of {", ".join(choices)}{hint}')
     return default
+
+
+def is_load_balancer(service: kube.Service, defaults: Defaults) -> bool:
+    """A LoadBalancer Service whose class is ours, or has none while we are the default."""
+    spec = service.spec
+    return spec.type == "LoadBalancer" and (
+        spec.loadBalancerClass == names.LOAD_BALANCER_CLASS
+        or (spec.loadBalancerClass is None and defaults.load_balancer)
+    )
+
+
+def find_later(service: kube.Service) -> tuple[str, ...]:
+    """Names of things that this version does not serve. A ProxyGroup counts by the presence of its key."""
+    found = [key for key in (names.PROXY_GROUP,) if key in service.metadata.annotations]
+    return tuple(f"{key} asks for {LATER[key]}, which this version does not serve" for key in found)
+
+
+def find_unknown(service: kube.Service) -> tuple[str, ...]:
+    """Annotations under our prefixes that nobody reads, each with the nearest name that somebody does."""
+    known = names.USER_KEYS | {n.key for n in names.ANNOTATIONS}
+    sentences = []
+    for key in sorted(service.metadata.annotations):
+        if key in ELSEWHERE:
+            sentences.append(f"{key} has no effect here: {ELSEWHERE[key]}")
+        elif key.startswith(OURS) and key not in known:
+            near = difflib.get_close_matches(key, sorted(names.USER_KEYS), 1)
+            sentences.append(f"{key} is not known" + (f" (did you mean {near[0]}?)" if near else ""))
+    return tuple(sentences)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 from dataclasses import dataclass
 
@@ -13,15 +12,6 @@ from tailrace.fleet.install import Defaults
 from tailrace.fleet.wish import Wish
 from tailrace.proxy import names as proxy_names
 from tailrace.settings import Mode
-
-OURS = ("tailscale.com/", "tailrace.dev/")
-
-LATER = {names.PROXY_GROUP: "a ProxyGroup"}
-
-ELSEWHERE = {
-    "tailscale.com/funnel": "Funnel works on an Ingress only, never by exposing a Service",
-    "tailscale.com/http-redirect": "the redirect to HTTPS works on an Ingress only",
-}
 
 
 class Backend(enum.Enum):
@@ -45,21 +35,12 @@ class Request(Wish):
     unknown: tuple[str, ...] = ()  # annotations that look like ours and are none
 
 
-def is_load_balancer(service: kube.Service, defaults: Defaults) -> bool:
-    """A LoadBalancer Service whose class is ours, or has none while we are the default."""
-    spec = service.spec
-    return spec.type == "LoadBalancer" and (
-        spec.loadBalancerClass == names.LOAD_BALANCER_CLASS
-        or (spec.loadBalancerClass is None and defaults.load_balancer)
-    )
-
-
 def is_exposed(service: kube.Service, defaults: Defaults) -> bool:
     """The official operator's selection: an address and a wish, or an external name and the annotation."""
     wanted = service.metadata.annotations.get(names.EXPOSE) == "true"
     if service.spec.type == "ExternalName":
         return wanted and bool(service.spec.externalName)
-    return bool(service.spec.clusterIP) and (wanted or is_load_balancer(service, defaults))
+    return bool(service.spec.clusterIP) and (wanted or wish.is_load_balancer(service, defaults))
 
 
 def read_hostname(service: kube.Service) -> str:
@@ -103,8 +84,8 @@ def read_request(service: kube.Service, defaults: Defaults) -> Request:
         tailnet=notes.get(names.TAILNET, ""),
         proxy_class=wish.read_proxy_class(notes, service.metadata.labels, defaults.proxy_class),
         backend=read_backend(service),
-        later=find_later(service),
-        unknown=find_unknown(service),
+        later=wish.find_later(service),
+        unknown=wish.find_unknown(service),
     )
     if exposed:
         wrong += check_shape(service, request)
@@ -144,22 +125,3 @@ def check_shape(service: kube.Service, request: Request) -> list[str]:
             f"{only}, which forwards the listed ports, but spec.ports is empty: list the ports to forward"
         )
     return wrong
-
-
-def find_later(service: kube.Service) -> tuple[str, ...]:
-    """Names of things that this version does not serve. A ProxyGroup counts by the presence of its key."""
-    found = [key for key in (names.PROXY_GROUP,) if key in service.metadata.annotations]
-    return tuple(f"{key} asks for {LATER[key]}, which this version does not serve" for key in found)
-
-
-def find_unknown(service: kube.Service) -> tuple[str, ...]:
-    """Annotations under our prefixes that nobody reads, each with the nearest name that somebody does."""
-    known = names.USER_KEYS | {n.key for n in names.ANNOTATIONS}
-    sentences = []
-    for key in sorted(service.metadata.annotations):
-        if key in ELSEWHERE:
-            sentences.append(f"{key} has no effect here: {ELSEWHERE[key]}")
-        elif key.startswith(OURS) and key not in known:
-            near = difflib.get_close_matches(key, sorted(names.USER_KEYS), 1)
-            sentences.append(f"{key} is not known" + (f" (did you mean {near[0]}?)" if near else ""))
-    return tuple(sentences)

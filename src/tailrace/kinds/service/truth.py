@@ -6,10 +6,10 @@ from typing import Any
 
 from tailrace.api import kube
 from tailrace.api.conditions import ConditionType, Reason
-from tailrace.fleet import truth
+from tailrace.fleet import truth, wish
 from tailrace.fleet.claims import Claim, Claims
 from tailrace.fleet.install import Defaults
-from tailrace.kinds.service import condition, request
+from tailrace.kinds.service import condition
 from tailrace.kinds.service.inputs import Case, Choice
 
 PENDING = "no Tailscale hostname known yet, waiting for proxy pod to finish auth"
@@ -28,7 +28,7 @@ def judge(case: Case) -> Claims | None:
     )
     urls = condition.build_urls(service, w.state.fqdn) if named and w.state else ()
     return Claims(
-        accepted=judge_accepted(case.choice),
+        accepted=judge_accepted(case.choice, case.wish),
         provisioned=truth.PROVISIONED,
         online=truth.judge_online(w),
         further=((ConditionType.BACKEND_READY, condition.judge_backend(service, case.inputs.slices)),),
@@ -38,14 +38,16 @@ def judge(case: Case) -> Claims | None:
     )
 
 
-def judge_accepted(choice: Choice) -> Claim:
-    return Claim(status=True, reason=Reason.ACCEPTED, message=f"mode {choice.mode}: {choice.why}")
+def judge_accepted(choice: Choice, wanted: request.Request) -> Claim:
+    """With what on the Service looks like ours and has no effect: it is news whenever it comes."""
+    said = (f"mode {choice.mode}: {choice.why}", *wanted.unknown)
+    return Claim(status=True, reason=Reason.ACCEPTED, message="; ".join(said))
 
 
 def build_fields(case: Case) -> dict[str, Any]:
     """status.loadBalancer of a load balancer: the name, then the addresses of the families that the Service has."""
     service, state = case.service, case.world.state
-    if not request.is_load_balancer(service, case.inputs.install.defaults) or state is None:
+    if not wish.is_load_balancer(service, case.inputs.install.defaults) or state is None:
         return {}
     ips = service.spec.clusterIPs or (service.spec.clusterIP,)
     families = {":" in ip for ip in ips if ip and ip != "None"}
@@ -59,5 +61,5 @@ def read_fields(service: kube.Service, defaults: Defaults) -> dict[str, Any]:
         {k: v for k, v in (("hostname", e.hostname), ("ip", e.ip)) if v}
         for e in service.status.loadBalancer.ingress
     ]
-    mine = shown and request.is_load_balancer(service, defaults)
+    mine = shown and wish.is_load_balancer(service, defaults)
     return {"loadBalancer": {"ingress": shown}} if mine else {}

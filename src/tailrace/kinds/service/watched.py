@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tailrace.api import kube, names
+from tailrace.fleet import wish
 from tailrace.fleet.install import Defaults
 from tailrace.kinds.service import request
 from tailrace.kube.store import Store
@@ -26,7 +27,7 @@ def concerns(service: kube.Service | None) -> bool:
         names.FINALIZER in meta.finalizers
         or service.spec.loadBalancerClass == names.LOAD_BALANCER_CLASS
         or (service.spec.type == "LoadBalancer" and service.spec.loadBalancerClass is None)
-        or any(key.startswith(request.OURS) for key in meta.annotations)
+        or any(key.startswith(wish.OURS) for key in meta.annotations)
     ) and not is_child(service)
 
 
