@@ -17,7 +17,7 @@ from typing import Any
 
 from tailrace.api import names
 from tailrace.cli import files, output, sandbox
-from tailrace.kinds.service import view
+from tailrace.fleet import view
 from tailrace.sandbox.controlplane.records import Node
 from tailrace.sandbox.kubernetes.resources import Ref
 from tailrace.sandbox.world import Options, World

@@ -13,7 +13,7 @@ from tailrace.api.conditions import Reason
 from tailrace.api.tailnet import Tailnet, TailnetCredentials, TailnetSpec, TailnetStatus
 from tailrace.kinds.tailnet import decide, inputs, view
 from tailrace.plan import ops
-from tailrace.tailnet.port import Capability, Device, DeviceId, Probe
+from tailrace.tailnet.port import Capability, Probe
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 EARLIER = datetime(2026, 1, 1, tzinfo=UTC)
@@ -293,22 +293,9 @@ def test_a_secret_is_in_no_repr() -> None:
         assert kube.encode_key("hush") not in shown
 
 
-def test_its_row_has_devices_where_they_are_known() -> None:
+def test_its_row_says_which_server_and_whether_it_can_be_used() -> None:
     row = view.build_row(build_tailnet(ready=READY))
-    assert (row.object, row.server, row.secret) == ("tailnet/lab", "https://hs.lab.example", "lab-oauth")
-    assert (row.online, row.total, row.ready, row.reason) == (None, None, "True", "TailnetValid")
-    devices = tuple(
-        Device(
-            id=DeviceId(str(n)),
-            name=f"d{n}",
-            hostname=f"d{n}",
-            fqdn=None,
-            addresses=(),
-            tags=(),
-            online=n > 0,
-            last_seen=None,
-        )
-        for n in range(3)
-    )
-    listed = view.build_row(build_tailnet(), devices)
-    assert (listed.online, listed.total, listed.ready, listed.reason) == (2, 3, "", "Pending")
+    assert (row.object, row.urls) == ("tailnet/lab", ("https://hs.lab.example",))
+    assert (row.ready, row.reason) == ("True", "TailnetValid")
+    new = view.build_row(build_tailnet())
+    assert (new.ready, new.reason) == ("", "Pending")

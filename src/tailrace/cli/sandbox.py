@@ -22,7 +22,7 @@ from tailrace import errors, settings
 from tailrace.api import crd, definitions
 from tailrace.cli import files, output, status
 from tailrace.cli.exits import Exit
-from tailrace.kinds.service import view
+from tailrace.fleet import view
 from tailrace.kube.client import Kube
 from tailrace.observe import logs
 from tailrace.sandbox.kubernetes.storage import Change

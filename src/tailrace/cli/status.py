@@ -14,6 +14,7 @@ from tailrace.api import kube, names
 from tailrace.cli import cluster as clusters
 from tailrace.cli import output
 from tailrace.cli.exits import Exit
+from tailrace.fleet.view import Row
 from tailrace.kinds.service import view
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
@@ -56,7 +57,7 @@ async def status(
         return Exit.OK
 
 
-async def gather_again(cluster: Kube, namespace: str | None, rows: list[view.Row]) -> list[view.Row]:
+async def gather_again(cluster: Kube, namespace: str | None, rows: list[Row]) -> list[Row]:
     """The rows as they are now; a cluster that does not answer for a moment changes nothing."""
     try:
         return await gather_rows(cluster, namespace)
@@ -65,7 +66,7 @@ async def gather_again(cluster: Kube, namespace: str | None, rows: list[view.Row
         return rows
 
 
-async def gather_rows(cluster: Kube, namespace: str | None) -> list[view.Row]:
+async def gather_rows(cluster: Kube, namespace: str | None) -> list[Row]:
     """A row for each Service that concerns us, sorted by namespace and name."""
     operator = await clusters.find_operator(cluster)
     async with clusters.together() as group:
@@ -98,7 +99,7 @@ async def list_children(
         return (), ()
 
 
-def print_rows(rows: list[view.Row], form: output.Format) -> None:
+def print_rows(rows: list[Row], form: output.Format) -> None:
     if form != "table":
         output.print_data(rows, form)
         return
