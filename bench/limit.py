@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import time
 import uuid
@@ -18,18 +19,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 from bench.kubelet import Kubelet
 
 from tailrace import app, settings
-from tailrace.api import names
+from tailrace.api import kube, names
 from tailrace.cli import render
-from tailrace.kinds.service import decide
+from tailrace.fleet.world import Children, Tailnet
+from tailrace.kinds.service import decide, inputs, request
 from tailrace.kube import config as kube_config
 from tailrace.kube import resources
 from tailrace.plan import executor, ops
 from tailrace.proxy import secret
 from tailrace.runtime import events
 from tailrace.sandbox.controlplane.control import ControlPlane
+from tailrace.tailnet import port
 
 IN_FLIGHT = 32
 _APPLY = "application/apply-patch+yaml"
@@ -69,18 +73,47 @@ def build_writes(document: Mapping[str, Any], install_env: Mapping[str, str], pl
     install = app.build_install(made, app.find_login_server(made))
     now = datetime.now(UTC)
     service = render.read_service(document)
-    plan = decide.decide(render.build_inputs(service, [], install, now))
+    fresh = render.build_inputs(service, [], install, now)
+    plan = decide.decide(fresh)
     key = plane.tailnet.add_key(tags=made.proxy_tags, expires=now + made.key_ttl)
     before = tuple(tuple(r for op in stage for r in build_requests(op, key.secret)) for stage in plan.stages)
     manifest = next(op.into for op in plan.ops if isinstance(op, ops.MintKey))
-    status = next(op for op in plan.ops if isinstance(op, ops.ApplyStatus))
-    ingress = {"loadBalancer": {"ingress": [{"hostname": "limit.example", "ip": "100.64.0.1"}]}}
-    last = executor.build_root(status.ref, {}) | {"status": {**status.status, **ingress}}
+    last = decide.decide(build_joined(fresh, manifest)).ops
     return Writes(
         create=build_request("POST", document),
         before=tuple(stage for stage in before if stage),
         child=manifest["metadata"]["name"].removesuffix("-0"),
-        after=(build_request("PATCH", manifest), build_request("PATCH", last, subresource="status")),
+        after=tuple(
+            r
+            for op in last
+            if isinstance(op, ops.ApplyStatus)
+            or (isinstance(op, ops.Apply) and op.manifest["kind"] == "Secret")
+            for r in build_requests(op, "")
+        ),
+    )
+
+
+def build_joined(fresh: inputs.Inputs, manifest: Mapping[str, Any]) -> inputs.Inputs:
+    """The world after the login: the key is to be dropped, the last status to be written."""
+    name = manifest["metadata"]["name"]
+    waiting = secret.put_key(manifest, "tskey-auth-x", "k1", fresh.now.isoformat())
+    told = {"device_id": "n1", "device_fqdn": f"{name}.limit.example.", "device_ips": '["100.64.0.1"]'}
+    data = {**waiting["data"], **{k: kube.encode_key(v) for k, v in told.items()}}
+    state = secret.read(msgspec.convert({**waiting, "data": data}, kube.ProxySecret))
+    service = fresh.service
+    assert service is not None
+    device = port.Device(
+        id=port.DeviceId("n1"),
+        name=request.read_hostname(service),
+        hostname=name,
+        fqdn=None,
+        addresses=("100.64.0.1",),
+        tags=fresh.install.defaults.tags,
+        online=True,
+        last_seen=None,
+    )
+    return dataclasses.replace(
+        fresh, proxies={name: Children(state=state)}, tailnet=Tailnet(known=True, device=device)
     )
 
 
@@ -150,14 +183,14 @@ async def measure(admin: Path, operator: Path, all_writes: list[Writes], kubelet
     """Send everything; `operator` is who may write what Tailrace writes, so that its rights are checked too."""
     slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def send(client: httpx2.AsyncClient, request: Request) -> None:
-        headers = {"Content-Type": "application/json" if request.method == "POST" else _APPLY}
+    async def send(client: httpx2.AsyncClient, what: Request) -> None:
+        headers = {"Content-Type": "application/json" if what.method == "POST" else _APPLY}
         async with slots:
             answer = await client.request(
-                request.method, request.path + request.query, content=request.body, headers=headers
+                what.method, what.path + what.query, content=what.body, headers=headers
             )
         if not answer.is_success:
-            raise SystemExit(f"{request.method} {request.path}: {answer.status_code} {answer.text[:500]}")
+            raise SystemExit(f"{what.method} {what.path}: {answer.status_code} {answer.text[:500]}")
 
     async def expose(user: httpx2.AsyncClient, client: httpx2.AsyncClient, writes: Writes) -> None:
         await send(user, writes.create)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import os
 import signal
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     )
     services, orphans = Services(fleet, workers=settings.workers), Orphans(executor)
     classes = ProxyClasses(fleet, acting)
-    objects = build_tailnet_objects(settings, fleet, edges.cluster)
+    objects = build_tailnet_objects(settings, fleet, edges.cluster, orphans)
     watches = stores.build_watches(shared, edges.cluster, install.namespace)
     watches += [*services.build_watches(edges.cluster), orphans.build_watch(edges.cluster, install.namespace)]
     watches.append(objects.build_watch(edges.cluster))
@@ -185,12 +186,14 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
 def build_tailnets(settings: Settings, plane: ControlPlane) -> registry.Tailnets:
     """The operator's own tailnet; others come with their Tailnet objects."""
     schedule = devices.Schedule(slow=settings.device_refresh.total_seconds())
-    listing = devices.DeviceList(plane, schedule=schedule)
-    return registry.Tailnets(registry.Membership(name=registry.OWN, plane=listing.plane, devices=listing))
+    build = functools.partial(registry.build_membership, schedule=schedule)
+    return registry.Tailnets(build(registry.OWN, plane), build=build)
 
 
-def build_tailnet_objects(settings: Settings, fleet: gather.Fleet, cluster: Kube) -> TailnetObjects:
-    """The room that keeps the other tailnets, with the way to their control planes."""
+def build_tailnet_objects(
+    settings: Settings, fleet: gather.Fleet, cluster: Kube, orphans: Orphans
+) -> TailnetObjects:
+    """The room that keeps the other tailnets, with the way to their control planes, and to those who use them."""
     namespace = fleet.install.namespace
 
     def open_plane(source: credentials.Source, server: str, ca_pem: str) -> ControlPlane:
@@ -201,15 +204,17 @@ def build_tailnet_objects(settings: Settings, fleet: gather.Fleet, cluster: Kube
         )
         return connect.connect(source, server, wiring=wiring)
 
-    return TailnetObjects(
+    room = TailnetObjects(
         namespace=namespace,
         tailnets=fleet.tailnets,
         executor=fleet.executor,
         open_plane=open_plane,
         open_watch=tailnet_secrets.build_watch(cluster, namespace),
-        users=fleet.list_users,
+        users=lambda name: (*fleet.list_users(name), *orphans.list_users(name)),
         mint=build_mint(cluster, namespace, settings.service_account),
     )
+    fleet.on_user_change(room.wake)
+    return room
 
 
 def build_elector(settings: Settings, cluster: Kube, namespace: str) -> Elector | None:

@@ -182,6 +182,16 @@ class Fleet:
             found.add(f"{kind} {'/'.join(part for part in where if part)}")
         return tuple(sorted(found))
 
+    def on_user_change(self, changed: Callable[[str], None]) -> None:
+        """`changed` is told the name of a tailnet when a proxy of it came, went or differs."""
+
+        def note(event: Event[kube.ProxySecret]) -> None:
+            for found in (event.old, event.new):
+                if found is not None and (tailnet := stores.read_tailnet(found)):
+                    changed(tailnet)
+
+        self.stores.secrets.on_event(note)
+
     # --- acting ------------------------------------------------------------------------------------------------
 
     async def carry_out(

@@ -76,9 +76,11 @@ def decide_identity(leaving: Leaving, children: Children) -> list[ops.Op]:
         found.append(ops.RevokeKey(key=state.note(names.KEY_ID)))
     if state.device_id and leaving.late:
         note = {"object": leaving.label, "name": state.fqdn, "since": leaving.now.isoformat()}
-        if leaving.tailnet:
-            note["tailnet"] = leaving.tailnet
-        found.append(ops.RecordOrphan(device=state.device_id, note=msgspec.json.encode(note).decode()))
+        key = state.device_id
+        if leaving.tailnet:  # two control planes may both count their devices from 1
+            key = f"{leaving.tailnet}.{state.device_id}"
+            note |= {"tailnet": leaving.tailnet, "device": state.device_id}
+        found.append(ops.RecordOrphan(device=key, note=msgspec.json.encode(note).decode()))
     elif state.device_id:
         found.append(ops.DeleteDevice(device=state.device_id, name=state.fqdn, claim=ops.Claim.IDENTITY))
     return found

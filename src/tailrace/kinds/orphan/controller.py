@@ -35,6 +35,10 @@ class Orphans:
         fields = f"metadata.name={names.ORPHANS}"
         return Watch(cluster, resources.CONFIG_MAPS, self.store, namespace=namespace, fields=fields)
 
+    def list_users(self, tailnet: str) -> tuple[str, ...]:
+        """The orphans that wait for a tailnet."""
+        return tuple(u for record in self.store.list() for u in decide.list_users(record, tailnet))
+
     async def reconcile(self, key: Key) -> ops.Result:
         """A tailnet that cannot be used does not hold up the others; what it makes wait is tried again."""
         record = self.store.get(*key)
