@@ -9,7 +9,7 @@ from tailrace.api.conditions import ConditionType, Reason
 from tailrace.fleet import truth, wish
 from tailrace.fleet.claims import Claim, Claims
 from tailrace.fleet.install import Defaults
-from tailrace.kinds.service import condition
+from tailrace.kinds.service import condition, request
 from tailrace.kinds.service.inputs import Case, Choice
 
 PENDING = "no Tailscale hostname known yet, waiting for proxy pod to finish auth"
