@@ -50,6 +50,7 @@ class Node:
         self._cluster, self._plane = cluster, plane
         self._bells: dict[str, asyncio.Event] = {}  # by pod uid
         self._tasks: set[asyncio.Task[None]] = set()
+        self._logins: dict[str, str] = {}  # device by pod uid
         self._faults: list[BaseException] = []
         self._store: Store[kube.Pod] = Store("pods")
         self._store.on_event(self._see)
@@ -99,15 +100,21 @@ class Node:
         while self._is_wanted(name, uid):
             bell.clear()
             try:
-                joined = await self._turn(name, started=bool(joined))
+                joined = await self._turn(name, uid, started=bool(joined))
             except (errors.TailraceError, LoginRefused):
                 joined = ""  # a container that failed is started again
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(bell.wait(), None if joined else _PAUSE)
-        if joined:
-            self._plane.tailnet.nodes.set_connected(joined, False)
+        device = self._plane.tailnet.nodes.get(self._logins.pop(uid, ""))
+        if device is not None:
+            self._plane.tailnet.nodes.set_connected(device.id, False)
         while True:
             try:
+                if device is not None and not joined:  # its last word, or nobody would ever know of it
+                    with contextlib.suppress(errors.NotFound):
+                        await self._cluster.patch(
+                            resources.SECRETS, name, HOME, {"data": encode_device(device)}
+                        )
                 await self._cluster.bury(name, uid)
             except (errors.NotFound, errors.Conflict):
                 break
@@ -117,7 +124,7 @@ class Node:
                 break
         del self._bells[uid]
 
-    async def _turn(self, name: str, *, started: bool) -> str:
+    async def _turn(self, name: str, uid: str, *, started: bool) -> str:
         """Bring the container to where its Secret wants it; gives the id of its device."""
         if not started:
             with contextlib.suppress(errors.Conflict):
@@ -125,13 +132,17 @@ class Node:
         found = await self._cluster.get(resources.SECRETS, name, HOME)
         config = secret.decode_object(kube.decode_key(found.data.config))
         nodes = self._plane.tailnet.nodes
-        device = nodes.get(kube.decode_key(found.data.device_id))
-        if device is None or (config.get("AuthKey") and not started):
-            device = nodes.login(
-                auth_key=config.get("AuthKey", ""),
-                hostname=config["Hostname"],
-                machine_key=f"mkey:{found.metadata.uid}",
-            )
+        # What has joined stays so while it runs, also where the Secret could not be written: a key is good for once.
+        device = nodes.get(self._logins.get(uid, ""))
+        if device is None:
+            device = nodes.get(kube.decode_key(found.data.device_id))
+            if device is None or config.get("AuthKey"):
+                device = nodes.login(
+                    auth_key=config.get("AuthKey", ""),
+                    hostname=config["Hostname"],
+                    machine_key=f"mkey:{found.metadata.uid}",
+                )
+            self._logins[uid] = device.id
         device = nodes.update(device.id, hostname=config["Hostname"])
         nodes.set_connected(device.id, True)
         data = encode_device(device)
