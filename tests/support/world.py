@@ -213,7 +213,9 @@ async def open_world_on[P: Tailnet](
     """A fresh cluster around a tailnet that is there already, with `edge` as the operator's way to it."""
     cluster = MemoryCluster(tailnet)
     install = dataclasses.replace(INSTALL, **changes)
-    listing = devices.DeviceList(edge, schedule=devices.Schedule(fast=0.001, hurry=0.0, slow=600))
+    listing = devices.DeviceList(
+        edge, schedule=devices.Schedule(fast=0.001, hurry=0.0, hurry_cap=0.0, slow=600)
+    )
     tailnets = registry.Tailnets(registry.Membership(name="", plane=listing.plane, devices=listing))
     shared = stores.Stores()
     events: list[ops.Emit] = []

@@ -2,10 +2,10 @@
 
 The stages, of which what is already there falls out:
 
-    dead namesakes go ─► finalizer, account, Role, Secret with a key ─► RoleBinding, StatefulSet ─► name and tags of the device
+    dead namesakes go ─► account, Role, Secret with a key ─► finalizer, RoleBinding, StatefulSet ─► name and tags of the device
 
 A crash between any two operations leaves a world that has its own row here; there is no other recovery code. The
-finalizer may come together with the first children: those whose root is gone without it are found and removed all the same.
+finalizer may come after the first children: those whose root is gone without it are found and removed all the same.
 """
 
 from __future__ import annotations
@@ -76,10 +76,11 @@ def decide_proxy(
     """The stages. `early` goes with the first children; `hold` leaves a live StatefulSet as it is for now."""
     return [
         naming.decide_dead_devices(w),
-        [decide_finalizer(w), *decide_rbac(w, proxy), *decide_secret(w, proxy), *early],
+        [*decide_rbac(w, proxy), *decide_secret(w, proxy), *early],
         # The binding comes after its Role: the API server refuses one to a Role that is not there. It takes up to a
         # tenth of a second; a pod that is faster finds no rights, exits, and is started again at once.
         [
+            decide_finalizer(w),
             decide_binding(w, proxy),
             None if hold and w.children.statefulset is not None else decide_statefulset(w, proxy),
             decide_touch(w),

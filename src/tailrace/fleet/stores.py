@@ -38,6 +38,8 @@ class Stores:
     nodes: Store[kube.Node] = field(default_factory=lambda: Store("nodes"))
     service_cidrs: Store[kube.ServiceCIDR] = field(default_factory=lambda: Store("servicecidrs"))
 
+    roots: dict[str, Store[Any]] = field(default_factory=dict)  # by kind: those that a room has for itself
+
     def __post_init__(self) -> None:
         self.secrets.add_index(BY_DEVICE, index_device)
         self.secrets.add_index(BY_TAILNET, index_tailnet)
@@ -66,6 +68,7 @@ class Stores:
     def note(self, kind: str, answer: kube.Object) -> None:
         """The answer of a write of ours, so that no decision is made on something older."""
         by_kind: dict[str, Store[Any]] = {
+            **self.roots,
             "Service": self.services,
             "Secret": self.secrets,
             "StatefulSet": self.statefulsets,

@@ -76,9 +76,9 @@ def check_hostname(hostname: str, what: str = names.HOSTNAME) -> list[str]:
     return [f'{what} "{hostname}" {fault}: write one label of 1 to 63 letters, digits and hyphens{hint}']
 
 
-def check_tags(tags: tuple[str, ...]) -> list[str]:
+def check_tags(tags: tuple[str, ...], what: str = names.TAGS) -> list[str]:
     return [
-        f'{names.TAGS} has "{tag}": write "tag:" and a letter, then letters, digits or hyphens, for example "tag:k8s"'
+        f'{what} has "{tag}": write "tag:" and a letter, then letters, digits or hyphens, for example "tag:k8s"'
         for tag in tags
         if not TAG.fullmatch(tag)
     ]

@@ -8,7 +8,7 @@ seldom while nothing is expected, and tells what changed. Nobody else lists.
 | yes            | fine         | after 1 s, then ever later up to 5 s; a new wish starts over  |
 | no             | fine         | after `slow` (60 s), give or take a tenth                     |
 | either         | failed       | after 1 s doubling up to 60 s, or as long as the server asks  |
-| a write of ours| fine         | after 0.3 s, so that many writes share one                    |
+| a write of ours| fine         | soon, so that many writes share one: see `Schedule.hurry`     |
 
 What we wrote ourselves is known at once: a device that was deleted through `DeviceList.plane` is out of the
 snapshot before the call returns, and a listing that began earlier cannot bring it back.
@@ -66,7 +66,8 @@ class Schedule:
 
     fast: float = 1.0
     fast_growth: float = 1.5
-    hurry: float = 0.3
+    hurry: float = 0.05  # when something has surely changed; more where a listing takes long, up to
+    hurry_cap: float = 0.3
     fast_cap: float = 5.0
     slow: float = 60.0
     jitter: float = 0.1
@@ -113,6 +114,8 @@ class DeviceList:
         self._now_please = False
         self._wake = asyncio.Event()
         self._begun = 0  # listings begun so far
+        self._took = 0.0  # seconds of the last listing
+        self._wished = float("-inf")  # when somebody began to wait, nobody having waited before
         self._gone: dict[DeviceId, int] = {}  # deleted by us → listings begun by then
         self._touched = -1  # listings begun when we last changed anything
         self._refreshes: list[tuple[int, asyncio.Future[None]]] = []
@@ -139,6 +142,8 @@ class DeviceList:
         now = self._clock.monotonic()
         if self._wishes.get(wish, now) > now:
             return
+        if not any(until > now for until in self._wishes.values()):
+            self._wished = now
         self._wishes[wish] = now + (self._schedule.patience if patience is None else patience)
         self._rounds = 0
         self._wake.set()
@@ -201,6 +206,7 @@ class DeviceList:
         number, began = self._begun, self._clock.monotonic()
         try:
             devices = await self._inner.list_devices()
+            self._took = self._clock.monotonic() - began
         except errors.TailraceError as error:
             self._failures += 1
             self._after = error.after if isinstance(error, errors.RateLimited) else 0.0
@@ -253,22 +259,32 @@ class DeviceList:
     async def _pause(self) -> None:
         """Until the schedule says so. Looked at again whenever a wish or a write comes in meanwhile."""
         began, random = self._clock.monotonic(), self._random()
-        while (left := self._delay(random) - (self._clock.monotonic() - began)) > 0.001:
+        while (left := self._until(began, random) - self._clock.monotonic()) > 0.001:
             self._wake.clear()
             await self._sleep_or_wake(left)
+
+    def _until(self, began: float, random: float) -> float:
+        """When to list again. Somebody who begins to wait has just begun something: the list that is there already
+        tells him nothing, and one at once would tell him no more."""
+        delay, hurry = self._delay(random), self._hurry()
+        if self._now_please and not self._failures:  # a control plane in trouble is never hurried
+            return began + min(delay, hurry)
+        return max(began, self._wished if self._wishes else began) + delay
+
+    def _hurry(self) -> float:
+        """No more than a tenth of the time is spent on listing, as long as that is no great pause."""
+        return max(self._schedule.hurry, min(self._schedule.hurry_cap, 10 * self._took))
 
     def _delay(self, random: float) -> float:
         now = self._clock.monotonic()
         self._wishes = {wish: until for wish, until in self._wishes.items() if until > now}
-        delay = self._schedule.delay(
+        return self._schedule.delay(
             waiting=bool(self._wishes),
             rounds=self._rounds,
             failures=self._failures,
             after=self._after,
             random=random,
         )
-        # A control plane in trouble is never hurried.
-        return min(delay, self._schedule.hurry) if self._now_please and not self._failures else delay
 
     async def _sleep_or_wake(self, delay: float) -> None:
         sleep = asyncio.ensure_future(self._clock.sleep(delay))
