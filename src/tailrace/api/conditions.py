@@ -134,6 +134,9 @@ class Reason(Documented):
         "The proxy would accept a route to this cluster's own range, and answers would not come back.",
     )
 
+    # Online of a Connector
+    NO_REPLICAS = "NoReplicas", "`spec.replicas` is 0: there is no device, and nothing is routed."
+
     # RoutesApproved
     ROUTES_SERVED = "RoutesServed", "All routes are approved and served."
     ROUTES_NOT_APPROVED = "RoutesNotApproved", "Some routes are not approved; the message says which and how."

@@ -3,6 +3,7 @@
 | room      | what a user writes                                     | what it becomes             |
 | --------- | ------------------------------------------------------ | --------------------------- |
 | `service` | `tailscale.com/expose: "true"`, class `tailscale`      | a device that answers       |
+| `connector` | a `Connector`                                       | devices that route          |
 | `tailnet` | a `Tailnet` and its Secret                             | one more tailnet to be on   |
 | `orphan`  | nothing: devices that could not be deleted in time     | deleted as soon as possible |
 

@@ -116,6 +116,16 @@ DEVICES = _gauge(
     "state",
 )
 
+# Connectors, by the official operator's names
+CONNECTORS = _gauge("k8s_connector_resources", "Connectors, whatever they are.")
+CONNECTOR_SUBNET_ROUTERS = _gauge(
+    "k8s_connector_subnetrouter_resources", "Connectors that are subnet routers."
+)
+CONNECTOR_EXIT_NODES = _gauge("k8s_connector_exitnode_resources", "Connectors that are exit nodes.")
+CONNECTOR_APP_CONNECTORS = _gauge(
+    "k8s_connector_appconnector_resources", "Connectors that are app connectors."
+)
+
 # the process
 LEADER = _gauge(
     "tailrace_leader", "1 while this process holds the lease (or needs none), 0 while it stands by."

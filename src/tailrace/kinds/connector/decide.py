@@ -1,0 +1,299 @@
+"""Decide what to do about one Connector: from everything that may be known to a plan. Pure and total.
+
+    gone or being deleted ─► removal
+    asks wrongly, or for what is not to be had ─► say so, touch nothing
+    its ProxyClass or Tailnet is not there yet ─► say so, wait
+    another operator's workload holds the Secrets ─► it stops first
+    otherwise ─► each replica's children, key, device; then what is too many; then approval; then the status
+
+Routes and hostnames stand in the Secrets' configuration, which a running proxy reads again: changing them restarts nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import timedelta
+
+from tailrace.api import kube
+from tailrace.api.conditions import ConditionType, EventReason, Reason
+from tailrace.api.connector import Connector
+from tailrace.fleet import claims, naming, provision
+from tailrace.fleet import removal as leaving
+from tailrace.fleet import truth as proxy_truth
+from tailrace.fleet.claims import Claim, Claims
+from tailrace.fleet.world import Tailnet, World
+from tailrace.kinds.connector import budget, mode, removal, request, rolling, routes, truth
+from tailrace.kinds.connector.inputs import Case, Choice, Inputs
+from tailrace.kinds.connector.place import find_places
+from tailrace.plan import ops
+from tailrace.proxy import spec
+
+INVALID = "Connector is invalid: "
+RECHECK = 30.0  # seconds until a world that no watch reports is looked at again
+FRESH = timedelta(minutes=10)  # for so long somebody may be about to approve: the device list is asked often
+
+UNKNOWN = Tailnet(known=False, fresh=False)
+
+
+def decide(i: Inputs) -> ops.Plan:
+    """The plan for this world; without operations when everything is as it should be."""
+    if i.connector is None:
+        return removal.decide_leftovers(i, removal.list_all(i))
+    if i.connector.metadata.deletionTimestamp is not None:
+        return removal.decide_removal(i, i.connector)
+    wish = request.read_request(i.connector, i.install.defaults)
+    if wish.violations:
+        message = INVALID + "; ".join(wish.violations)
+        return refuse(i.connector, i, Reason.CONNECTOR_INVALID, message, EventReason.INVALID_CONNECTOR)
+    choice = mode.choose_mode(i, wish)
+    if isinstance(choice, str):
+        return refuse(i.connector, i, Reason.MODE_REFUSED, choice, EventReason.FAILED, recheck=RECHECK)
+    if i.proxy_class.problem:
+        return refuse(i.connector, i, Reason.CLASS_NOT_READY, i.proxy_class.problem, EventReason.FAILED)
+    case = build_case(i, i.connector, wish, choice)
+    if wish.tailnet and not case.tailnet.known and case.tailnet.problem:
+        return refuse(i.connector, i, Reason.TAILNET_NOT_READY, case.tailnet.problem, EventReason.FAILED)
+    if case.places.foreign:
+        return removal.decide_leftovers(i, case.places.foreign)
+    if any(w.moves for w in case.worlds):
+        return removal.decide_leftovers(i, removal.list_all(i))
+    return decide_proxies(case)
+
+
+def build_case(i: Inputs, connector: Connector, wish: request.Request, choice: Choice) -> Case:
+    places = find_places(i.proxies, i.name, wish.replicas)
+    root = truth.build_root(connector)
+    worlds = tuple(
+        World(
+            install=i.install,
+            root=root,
+            wish=wish.build_wish(number),
+            mode=choice.mode,
+            place=where,
+            tailnet=i.tailnets[number] if number < len(i.tailnets) else UNKNOWN,
+            proxy_class=i.proxy_class.found,
+            now=i.now,
+        )
+        for number, where in enumerate(places.replicas)
+    )
+    return Case(inputs=i, connector=connector, wish=wish, choice=choice, places=places, worlds=worlds)
+
+
+# --- refusals: said on the object, nothing touched -------------------------------------------------------------
+
+
+def refuse(
+    connector: Connector,
+    i: Inputs,
+    reason: Reason,
+    message: str,
+    event: EventReason,
+    *,
+    recheck: float | None = None,
+) -> ops.Plan:
+    """Say why not. What runs already keeps running: a typing error must not cut off traffic."""
+    root = truth.build_root(connector)
+    claim = Claim(status=False, reason=reason, message=message)
+    waits = reason in {Reason.CLASS_NOT_READY, Reason.TAILNET_NOT_READY}
+    official = dataclasses.replace(
+        claim, reason=Reason.CONNECTOR_CREATING if waits else Reason.CONNECTOR_INVALID
+    )
+    shown = truth.read_fields(connector)
+    said = Claims(accepted=claim, official=(ConditionType.CONNECTOR_READY, official), fields=shown)
+    news = claims.changed(ConditionType.ACCEPTED, claim, root)
+    status = claims.decide_status(said, root, i.now, shown)
+    return ops.Plan(
+        stages=ops.stages([status, claims.emit(root, event, message) if news else None]),
+        result=ops.Result(waiting_on=f"a change ({reason})", requeue_after=recheck),
+        owner=root.owner,
+    )
+
+
+# --- the proxies -----------------------------------------------------------------------------------------------
+
+
+def decide_proxies(case: Case) -> ops.Plan:
+    """Whatever is missing between this world and devices that route."""
+    if any(w.needs_key and not w.tailnet.known for w in case.worlds):
+        return wait_for_list(case)
+    taken = find_conflicts(case)
+    stages = [*decide_replicas(case, frozenset(taken)), [decide_finalizer(case), *decide_beside(case)]]
+    surplus = removal.decide_leftovers(case.inputs, case.places.surplus)
+    told = truth.judge(case)
+    if told is not None and taken:
+        told = dataclasses.replace(told, accepted=judge_taken(taken))
+    quiet = bool(case.worlds) and all(proxy_truth.is_starting(w) for w in case.worlds)
+    status = None if told is None or quiet else decide_status(case, told)
+    return ops.Plan(
+        stages=ops.stages(
+            *stages, *surplus.stages, *decide_approval(case), [status, *decide_events(case, told)]
+        ),
+        result=derive_result(case, told, surplus, quiet=quiet),
+        owner=truth.build_root(case.connector).owner,
+        interest=any(w.unsure for w in case.worlds) or told is None or expects(case, told),
+        hurry=any(w.unsure for w in case.worlds),
+        tailnet=case.wish.tailnet,
+    )
+
+
+def decide_finalizer(case: Case) -> ops.Op | None:
+    root = truth.build_root(case.connector)
+    return None if root.held else ops.Finalize(ref=root.ref)
+
+
+def decide_replicas(case: Case, taken: frozenset[int]) -> list[list[ops.Op | None]]:
+    """The stages of all replicas side by side; those whose names are taken rest."""
+    proxies = [build_spec(case, w, number) for number, w in enumerate(case.worlds)]
+    held = rolling.find_held(case.worlds, proxies)
+    merged: list[list[ops.Op | None]] = []
+    for number, w in enumerate(case.worlds):
+        if number in taken:
+            continue
+        waits = number in held
+        world = rolling.hold(w) if waits else w
+        mine = provision.decide_proxy(world, build_spec(case, world, number), hold=waits)
+        for stage, ops_ in enumerate(mine):
+            if stage == len(merged):
+                merged.append([])
+            merged[stage] += (op for op in ops_ if not isinstance(op, ops.Finalize))
+    return merged
+
+
+def build_spec(case: Case, w: World, number: int) -> spec.ProxySpec:
+    target = spec.Router(routes=case.wish.routes, app_connector=case.wish.app_connector)
+    return dataclasses.replace(provision.build_spec(w, target), replica=str(number))
+
+
+def decide_beside(case: Case) -> list[ops.Op | None]:
+    """What stands beside the proxies: budget and metrics."""
+    if not case.worlds:
+        return [
+            leaving.build_delete(kind, found) for kind, found in case.places.others if not is_going(found)
+        ]
+    first = case.worlds[0]
+    children = dataclasses.replace(first.children, others=case.places.others)
+    holder = dataclasses.replace(first, place=dataclasses.replace(first.place, children=children))
+    wanted: list[ops.Manifest] = []
+    for number, w in enumerate(case.worlds):
+        wanted += provision.build_metrics(build_spec(case, w, number))
+    if len(case.worlds) > 1:
+        root, home = first.root, case.inputs.install.namespace
+        base = first.place.name.rpartition("-")[0]
+        wanted.append(budget.build_budget(base, home, root.owner, root.meta.uid))
+    return provision.decide_others(holder, wanted)
+
+
+def is_going(found: kube.Object) -> bool:
+    return found.metadata.deletionTimestamp is not None
+
+
+def decide_approval(case: Case) -> list[Sequence[ops.Op | None]]:
+    """Approve the routes of every device, where that was asked for and is possible. It comes before the status: when it
+    is refused, the status tells that."""
+    found = [op for w in case.worlds if (op := build_approval(case, w)) is not None]
+    if not found:
+        return []
+    told = [
+        claims.emit(
+            truth.build_root(case.connector),
+            EventReason.ROUTES_APPROVED,
+            f"approved {', '.join(op.routes)} on device {op.device}",
+            warning=False,
+        )
+        for op in found
+    ]
+    return [found, told]
+
+
+def build_approval(case: Case, w: World) -> ops.ApproveRoutes | None:
+    """Exactly the routes that it advertises; of an app connector also what it has found by itself."""
+    wanted, device = case.wish.routes, w.device
+    if not (case.wish.approve and case.tailnet.can_route and wanted) or device is None or w.needs_key:
+        return None
+    if case.wish.app_connector:
+        wanted = routes.sort((*wanted, *device.enabled_routes))
+    if not routes.needs_approval(wanted, device):
+        return None
+    return ops.ApproveRoutes(device=device.id, routes=wanted)
+
+
+def decide_status(case: Case, told: Claims) -> ops.ApplyStatus | None:
+    shown = truth.read_fields(case.connector)
+    return claims.decide_status(told, truth.build_root(case.connector), case.inputs.now, shown)
+
+
+def expects(case: Case, told: Claims) -> bool:
+    """Whether the control plane is about to say something new: a device comes, or somebody approves routes soon."""
+    if told.online is None or not told.online.status:
+        return bool(case.worlds)
+    if claims.derive_ready(told).status:
+        return False
+    before = kube.find_condition(case.connector.status.conditions, ConditionType.ROUTES_APPROVED)
+    since = before.lastTransitionTime if before is not None and before.status != "True" else None
+    return since is None or case.inputs.now - since < FRESH
+
+
+def derive_result(case: Case, told: Claims | None, surplus: ops.Plan, *, quiet: bool) -> ops.Result:
+    if told is None:
+        return ops.Result(waiting_on="the control plane's device list")
+    ready = claims.derive_ready(told)
+    if not ready.status:
+        after = proxy_truth.QUIET.total_seconds() if quiet else None
+        connected = told.online is not None and told.online.status
+        waits = after or (RECHECK if connected and expects(case, told) else None)
+        return ops.Result(waiting_on=str(ready.reason), requeue_after=waits)
+    return surplus.result
+
+
+def wait_for_list(case: Case) -> ops.Plan:
+    """No device list yet: without it a name cannot be checked, so no key is minted."""
+    plan = ops.Plan(
+        result=ops.Result(waiting_on="the device list"),
+        owner=truth.build_root(case.connector).owner,
+        interest=True,
+        tailnet=case.wish.tailnet,
+    )
+    if not case.tailnet.problem:
+        return plan
+    claim = proxy_truth.judge_unreachable(case.worlds[0], case.tailnet.problem)
+    official = dataclasses.replace(claim, reason=Reason.CONNECTOR_CREATING)
+    said = Claims(
+        accepted=truth.judge_accepted(case),
+        provisioned=claim,
+        official=(ConditionType.CONNECTOR_READY, official),
+        fields=truth.build_fields(case),
+    )
+    waiting = ops.Result(waiting_on="the control plane")
+    return dataclasses.replace(plan, stages=ops.stages([decide_status(case, said)]), result=waiting)
+
+
+# --- names that are taken --------------------------------------------------------------------------------------
+
+
+def find_conflicts(case: Case) -> dict[int, str]:
+    """The replicas that cannot join since their names belong to other devices, and whose they are."""
+    found = {}
+    for number, w in enumerate(case.worlds):
+        conflict = naming.find_conflict(w) if w.needs_key else None
+        if conflict is not None:
+            found[number] = naming.describe_conflict(w, conflict)
+    return found
+
+
+def judge_taken(taken: dict[int, str]) -> Claim:
+    return Claim(status=False, reason=Reason.NAME_CONFLICT, message="; ".join(taken.values()))
+
+
+def decide_events(case: Case, told: Claims | None) -> list[ops.Op]:
+    """Told when something changes, never again for the same world."""
+    root = truth.build_root(case.connector)
+    found: list[ops.Op] = []
+    if told is not None and claims.changed(ConditionType.ACCEPTED, told.accepted, root):
+        if not told.accepted.status:
+            found.append(claims.emit(root, EventReason.NAME_CONFLICT, told.accepted.message))
+        overlaps = truth.describe_overlaps(case)
+        found += [claims.emit(root, EventReason.ROUTES_OVERLAP, text) for text in overlaps]
+    for w in case.worlds:
+        found += provision.decide_events(w)
+    return found

@@ -1,0 +1,131 @@
+"""What a Connector's routes run into: told, since nobody sees it from the routes themselves. Pure.
+
+Most of it works and surprises: two routers of one route take over from each other and do not add up, and a client in a
+network of the same addresses never asks the tailnet. What is not known here: the addresses that the tailnet's devices have
+in their own networks. A machine in an advertised network that accepts routes itself sends even its neighbours' traffic
+through the tailnet; that must be looked for there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Network
+
+from tailrace.fleet.ranges import find_overlaps, read_network, touch
+from tailrace.kinds.connector import routes as routing
+from tailrace.kinds.connector.inputs import Surroundings
+from tailrace.tailnet import port
+
+HOMES = tuple(
+    IPv4Network(net)
+    for net in (
+        "10.0.0.0/24",
+        "10.1.1.0/24",
+        "192.168.0.0/24",
+        "192.168.1.0/24",
+        "192.168.2.0/24",
+        "192.168.8.0/24",
+        "192.168.10.0/24",
+        "192.168.50.0/24",
+        "192.168.86.0/24",
+        "192.168.88.0/24",
+        "192.168.100.0/24",
+        "192.168.178.0/24",
+    )
+)
+"""What the commonest home routers give out."""
+
+TAILNET = (IPv4Network("100.64.0.0/10"), IPv6Network("fd7a:115c:a1e0::/48"))
+NARROW = 20  # bits; a wider route is no copy of a home network, though it may hold one
+
+
+def describe(
+    name: str, wanted: Sequence[str], around: Surroundings, others: Sequence[port.Device]
+) -> tuple[str, ...]:
+    """A sentence for each. `wanted` are the Connector's routes, `others` the tailnet's devices that are not its own."""
+    plain = tuple(route for route in wanted if route not in routing.EXIT)
+    return (
+        *describe_cluster(plain, around),
+        *describe_neighbours(plain, around),
+        *describe_devices(plain, around, others),
+        *describe_tailnet(plain),
+        *describe_homes(name, plain),
+    )
+
+
+def describe_cluster(wanted: Sequence[str], around: Surroundings) -> Iterable[str]:
+    """Into this cluster: wanted as a rule, and a trap for proxies of this cluster that accept routes."""
+    for overlap in find_overlaps(wanted, around.ranges):
+        yield f"{overlap}: no proxy of this cluster may accept it"
+        for found in around.accepting:
+            yield (
+                f"{found.user} accepts routes by ProxyClass {found.proxy_class} and would send to this cluster's "
+                f"{overlap.range.what} by way of {overlap.route}: answers would not come back. Take acceptRoutes from "
+                "that class, or the route from this Connector"
+            )
+
+
+def describe_neighbours(wanted: Sequence[str], around: Surroundings) -> Iterable[str]:
+    for neighbour in around.neighbours:
+        for route in wanted:
+            for theirs in neighbour.routes:
+                if route == theirs:
+                    yield (
+                        f"{route} is advertised by Connector {neighbour.name} too: one of the two serves it and the "
+                        "other takes over, they do not add up"
+                    )
+                elif theirs not in routing.EXIT and overlaps(route, theirs):
+                    yield (
+                        f"{route} overlaps {theirs} of Connector {neighbour.name}: where both apply the narrower one wins"
+                    )
+
+
+def describe_devices(
+    wanted: Sequence[str], around: Surroundings, others: Sequence[port.Device]
+) -> Iterable[str]:
+    told = {device for neighbour in around.neighbours for device in neighbour.devices}
+    for device in others:
+        shared = [route for route in wanted if route in routing.sort(device.enabled_routes)]
+        if shared and device.id not in told:
+            yield (
+                f"{', '.join(shared)} is approved for device {device.name} too: one of the two serves it and the other "
+                "takes over, they do not add up"
+            )
+
+
+def describe_tailnet(wanted: Sequence[str]) -> Iterable[str]:
+    """Into the tailnet's own addresses, where devices' own routes are narrower and win."""
+    for route in wanted:
+        network = read_network(route)
+        if network is None or (isinstance(network, IPv6Network) and network.subnet_of(routing.VIA)):
+            continue
+        if any(touch(network, own) for own in TAILNET):
+            yield f"{route} has addresses of the tailnet itself, which belong to its devices"
+
+
+def describe_homes(name: str, wanted: Sequence[str]) -> Iterable[str]:
+    """Networks that clients are likely to sit in themselves, with the prefix that does not collide."""
+    for route in wanted:
+        network = read_network(route)
+        if not isinstance(network, IPv4Network) or network.prefixlen < NARROW:
+            continue
+        if any(network.overlaps(home) for home in HOMES):
+            site = suggest_site(name)
+            yield (
+                f"{route} is what many home networks have: a client in one of them does not get here. The 4via6 route "
+                f"{routing.build_via(site, network)} (site {site}) has no such neighbour"
+            )
+
+
+def suggest_site(name: str) -> int:
+    """A number for a site, 1 to 65535, the same each time."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % (routing.SITES - 1) + 1
+
+
+def overlaps(one: str, other: str) -> bool:
+    try:
+        return touch(ipaddress.ip_network(one), ipaddress.ip_network(other))
+    except ValueError:
+        return False
