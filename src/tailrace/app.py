@@ -21,6 +21,7 @@ from tailrace.errors import Usage
 from tailrace.fleet import admission, gather, stores
 from tailrace.fleet.install import Defaults, Install
 from tailrace.kinds.connector.controller import Connectors
+from tailrace.kinds.egress.controller import Egresses
 from tailrace.kinds.orphan.controller import Orphans
 from tailrace.kinds.proxyclass.controller import ProxyClasses
 from tailrace.kinds.service.controller import Services
@@ -157,13 +158,14 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
         admission=admission.Prober(acting, install.namespace, install.image),
     )
     services, orphans = Services(fleet, workers=settings.workers), Orphans(executor)
+    egresses = Egresses(fleet, workers=settings.workers)
     classes, connectors = ProxyClasses(fleet, acting), Connectors(fleet)
     objects = build_tailnet_objects(settings, fleet, edges.cluster, orphans)
     watches = stores.build_watches(shared, edges.cluster, install.namespace)
     watches += [*services.build_watches(edges.cluster), orphans.build_watch(edges.cluster, install.namespace)]
     watches += [*connectors.build_watches(edges.cluster), objects.build_watch(edges.cluster)]
     manager = Manager(elector=elector)
-    for room in (services, connectors, classes, objects, orphans):
+    for room in (services, egresses, connectors, classes, objects, orphans):
         manager.add(room.controller)
     for watch in watches:
         manager.add_reflector(watch)

@@ -16,8 +16,9 @@ from typing import Any, Protocol, cast
 from tailrace import errors
 from tailrace.fleet import admission, gather, stores
 from tailrace.fleet.install import Defaults, Install
+from tailrace.kinds.egress.controller import Egresses
 from tailrace.kinds.orphan import decide as orphan_decide
-from tailrace.kinds.service import controller
+from tailrace.kinds.service.controller import Services
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
 from tailrace.kube.resource import Key, Resource
@@ -234,8 +235,8 @@ async def open_world_on[P: Tailnet](
         executor=executor,
         admission=admission.Prober(faked, HOME, install.image),
     )
-    services = controller.Services(fleet)
-    rooms: dict[str, Sequence[Room]] = {"Service": (services,)}
+    services = Services(fleet)
+    rooms: dict[str, Sequence[Room]] = {"Service": (services, Egresses(fleet))}
     feeds: tuple[tuple[Resource[Any], Store[Any]], ...] = (
         (resources.SERVICES, shared.services),
         (resources.SECRETS, shared.secrets),

@@ -17,7 +17,7 @@ from tailrace.api import kube, names
 from tailrace.fleet import wish
 from tailrace.fleet.gather import Fleet
 from tailrace.fleet.stores import key_of
-from tailrace.fleet.world import Admission, Children, find_place, is_egress
+from tailrace.fleet.world import Admission, Children, find_place, is_egress, root_of_service
 from tailrace.kinds.service import decide, failure, request, watched
 from tailrace.kinds.service.inputs import Inputs
 from tailrace.kube import resources
@@ -115,9 +115,11 @@ class Services:
         service = self.fleet.stores.services.get(*key)
         proxies = self.fleet.gather_proxies("svc", key)
         if (service is not None and is_egress(service)) or any(p.headless for p in proxies.values()):
+            self.fleet.note_interest(self.controller, key, ops.Plan())
             return ops.SETTLED
         inputs = await self.gather(key, service, proxies)
-        plan = decide.decide(inputs)
+        root = root_of_service(service) if service is not None else None
+        plan = self.fleet.stand_back(root, proxies) or decide.decide(inputs)
         return await self.fleet.carry_out(
             self.controller,
             key,

@@ -1,0 +1,200 @@
+"""Gather what may be known about one egress Service, have it decided, have it done, have failures told.
+
+Ours is a Service while it says so, and then until the headless Service that we made for it is gone. All others are the
+business of the room for exposing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from tailrace.api import kube, names
+from tailrace.fleet import ranges, stores, wish
+from tailrace.fleet.gather import Fleet
+from tailrace.fleet.ranges import Range
+from tailrace.fleet.stores import key_of
+from tailrace.fleet.world import Admission, Children, find_place, is_egress
+from tailrace.kinds.egress import decide, failure, request, target
+from tailrace.kinds.egress.inputs import Inputs
+from tailrace.kube.resource import Key
+from tailrace.kube.store import Event
+from tailrace.plan import ops
+from tailrace.proxy import names as proxy_names
+from tailrace.runtime.controller import Controller
+from tailrace.tailnet import port
+
+BY_HOSTNAME = "egress-hostname"
+BY_EGRESS = "egress"
+ALL = "all"
+
+
+@dataclass(slots=True)
+class Egresses:
+    """The room: what wakes it, and the reconcile over it."""
+
+    fleet: Fleet
+    controller: Controller = field(init=False)
+    workers: int = 16
+    _led: dict[Key, frozenset[port.DeviceId]] = field(
+        default_factory=dict
+    )  # what the last judgement was about
+
+    def __post_init__(self) -> None:
+        shared = self.fleet.stores
+        shared.services.add_index(BY_EGRESS, index_egress)
+        shared.services.add_index(BY_HOSTNAME, index_hostname)
+        self.controller = Controller("egress", self.reconcile, workers=self.workers)
+        self.controller.watch(shared.services, self.map_service)
+        self.controller.watch(shared.namespaces, self.map_all)
+        self.controller.watch(shared.classes, self.map_class)
+        self.controller.watch(shared.nodes, self.map_ranges)
+        self.controller.watch(shared.service_cidrs, self.map_ranges)
+        self.fleet.serve(self.controller, "svc", self.list_names)
+        self.fleet.tailnets.subscribe(self.note_devices)
+
+    # --- from events to keys -----------------------------------------------------------------------------------
+
+    def list_egresses(self) -> Iterable[kube.Service]:
+        return self.fleet.stores.services.by_index(BY_EGRESS, ALL)
+
+    def list_names(self, namespace: str) -> Iterable[str]:
+        services = self.fleet.stores.services.list()
+        return (s.metadata.name for s in services if s.metadata.namespace == namespace)
+
+    def map_service(self, event: Event[kube.Service]) -> Iterable[Key]:
+        """The Service itself, when it leads out or did, and those that share a hostname with it before or after."""
+        before = index_hostname(event.old) if event.old else ()
+        after = index_hostname(event.new) if event.new else ()
+        if before or after or (event.new is not None and names.FINALIZER in event.new.metadata.finalizers):
+            yield key_of(event.obj)
+        for hostname in {*before} ^ {*after}:
+            for rival in self.fleet.stores.services.by_index(BY_HOSTNAME, hostname):
+                yield key_of(rival)
+
+    def map_all(self, event: Event[Any]) -> Iterable[Key]:
+        """The proxies' namespace may admit privileged pods now."""
+        return [key_of(s) for s in self.list_egresses()]
+
+    def map_class(self, event: Event[Any]) -> Iterable[Key]:
+        """Those that use the ProxyClass."""
+        name = event.obj.metadata.name
+        return [key_of(s) for s in self.list_egresses() if self.read_class(s) == name]
+
+    def map_ranges(self, event: Event[kube.Node] | Event[kube.ServiceCIDR]) -> Iterable[Key]:
+        """This cluster's ranges are others now: whoever accepts routes may be concerned."""
+        if event.old is not None and event.new is not None and event.old.spec == event.new.spec:
+            return []
+        return [key_of(s) for s in self.list_egresses() if self.accepts_routes(s)]
+
+    def read_class(self, service: kube.Service) -> str:
+        meta = service.metadata
+        return wish.read_proxy_class(meta.annotations, meta.labels, self.fleet.install.defaults.proxy_class)
+
+    def accepts_routes(self, service: kube.Service) -> bool:
+        found = self.fleet.stores.classes.get("", self.read_class(service))
+        return found is not None and found.spec.tailscale.acceptRoutes
+
+    def note_devices(self, tailnet: str, changed: frozenset[port.DeviceId]) -> None:
+        """Wake those whose far end is among the devices that came, went or differ, by what it was and by what it is.
+        Without devices the tailnet itself has changed: whoever uses it is looked at again."""
+        member = self.fleet.tailnets.get(tailnet)
+        by_id = member.devices.snapshot().by_id if member is not None else {}
+        devices = [by_id[device] for device in changed if device in by_id]
+        for service in self.list_egresses():
+            key = key_of(service)
+            if service.metadata.annotations.get(names.TAILNET, "") != tailnet:
+                continue
+            if not changed or changed & self._led.get(key, frozenset()) or self.find_led(service, devices):
+                self.controller.enqueue(key, low=True)
+
+    def find_led(self, service: kube.Service, devices: Iterable[port.Device]) -> frozenset[port.DeviceId]:
+        """The devices that decide whether the far end of a Service can be reached."""
+        end = request.read_request(service, self.fleet.install.defaults).target
+        found = {d.id for d in devices if end is not None and target.concerns(end, d)}
+        if self.accepts_routes(service):
+            found |= {d.id for d, _ in target.find_own_routes(devices, self.list_ranges())}
+        return frozenset(found)
+
+    # --- reconcile ---------------------------------------------------------------------------------------------
+
+    async def reconcile(self, key: Key) -> ops.Result:
+        service = self.fleet.stores.services.get(*key)
+        proxies = self.fleet.gather_proxies("svc", key)
+        leads = service is not None and is_egress(service)
+        if not leads and not any(p.headless for p in proxies.values()):
+            self._led.pop(key, None)
+            self.fleet.note_interest(self.controller, key, ops.Plan())
+            return ops.SETTLED
+        inputs = await self.gather(key, service, proxies)
+        if service is not None and leads:
+            self._led[key] = self.find_led(service, inputs.tailnet.devices)
+        plan = decide.decide(inputs)
+        return await self.fleet.carry_out(
+            self.controller,
+            key,
+            plan,
+            since=service.metadata.deletionTimestamp if service is not None else None,
+            tell=lambda error: failure.decide_failure(inputs, plan, error),
+        )
+
+    async def gather(self, key: Key, service: kube.Service | None, proxies: dict[str, Children]) -> Inputs:
+        """The world of one Service."""
+        defaults, shared = self.fleet.install.defaults, self.fleet.stores
+        leads = service is not None and is_egress(service)
+        wanted = request.read_request(service, defaults) if service is not None and leads else None
+        hostname = wanted.hostname if wanted else ""
+        children = find_place(proxies, proxy_names.build_child_name("svc", *key)).children
+        rivals = shared.services.by_index(BY_HOSTNAME, hostname) if wanted else ()
+        tailnet = await self.fleet.gather_tailnet(wanted.tailnet if wanted else "", children, hostname)
+        own = self.list_ranges()
+        return Inputs(
+            namespace=key.namespace,
+            name=key.name,
+            install=self.fleet.install,
+            service=service,
+            proxies=proxies,
+            tailnet=tailnet,
+            admission=await self.fleet.gather_admission(children) if wanted else Admission(privileged=True),
+            proxy_class=self.fleet.gather_class(wanted.proxy_class if wanted else ""),
+            ranges=own,
+            owners=self.find_owners(wanted.tailnet if wanted else "", tailnet.devices, own),
+            rivals=tuple(r for r in rivals if key_of(r) != key),
+            taken=frozenset() if wanted else frozenset(self.list_taken(key)),
+            now=datetime.now(UTC),
+        )
+
+    def list_ranges(self) -> tuple[Range, ...]:
+        shared = self.fleet.stores
+        return ranges.list_own_ranges(shared.nodes.list(), shared.service_cidrs.list())
+
+    def find_owners(
+        self, tailnet: str, devices: Iterable[port.Device], own: Iterable[Range]
+    ) -> dict[port.DeviceId, str]:
+        """What made the devices that lead into this cluster, where it was an object of it."""
+        owners: dict[port.DeviceId, str] = {}
+        for device, _ in target.find_own_routes(devices, own):
+            index = stores.tell_device(tailnet, device.id)
+            for found in self.fleet.stores.secrets.by_index(stores.BY_DEVICE, index):
+                labels = found.metadata.labels
+                kind = "Connector" if labels.get(names.PARENT_TYPE) == "connector" else "Service"
+                place = (labels.get(names.PARENT_NAMESPACE, ""), labels.get(names.PARENT_NAME, ""))
+                owners[device.id] = f"{kind} {'/'.join(part for part in place if part)}"
+        return owners
+
+    def list_taken(self, key: Key) -> Iterator[str]:
+        """What other Services have of what is given out once: asked only when one is given back."""
+        for service in self.fleet.stores.services.list():
+            if key_of(service) != key:
+                yield from service.spec.clusterIPs or (service.spec.clusterIP,)
+                yield from (str(p.nodePort) for p in service.spec.ports if p.nodePort)
+
+
+def index_egress(service: kube.Service) -> tuple[str, ...]:
+    return (ALL,) if is_egress(service) else ()
+
+
+def index_hostname(service: kube.Service) -> tuple[str, ...]:
+    return (request.read_hostname(service).lower(),) if is_egress(service) else ()

@@ -1,0 +1,47 @@
+"""What is true of an egress Service once the plan is carried out. Pure."""
+
+from __future__ import annotations
+
+from tailrace.api.conditions import ConditionType, Reason
+from tailrace.fleet import truth
+from tailrace.fleet.claims import Claim, Claims
+from tailrace.kinds.egress import target
+from tailrace.kinds.egress.inputs import Case
+from tailrace.kinds.egress.request import Request
+from tailrace.proxy import spec
+
+PENDING = "no Tailscale hostname known yet, waiting for proxy pod to finish auth"
+
+
+def judge(case: Case) -> Claims | None:
+    """The truth after this plan; None while the next second may say more."""
+    w = case.world
+    if truth.is_settling(w):
+        return None
+    named = w.state is not None and bool(w.state.fqdn) and not w.tailnet.gone
+    proxy = (
+        Claim(status=True, reason=Reason.PROXY_CREATED, message=str(Reason.PROXY_CREATED))
+        if named
+        else Claim(status=False, reason=Reason.PROXY_PENDING, message=PENDING)
+    )
+    return Claims(
+        accepted=judge_accepted(case.wish),
+        provisioned=truth.PROVISIONED,
+        online=truth.judge_online(w),
+        further=((ConditionType.TARGET_READY, target.judge(case)),),
+        official=(ConditionType.PROXY_READY, proxy),
+        answer=tell_way(case),
+    )
+
+
+def judge_accepted(wanted: Request) -> Claim:
+    """With what on the Service looks like ours and has no effect: it is news whenever it comes."""
+    said = (f"mode {spec.Mode.KERNEL}: egress works in no other", *wanted.unknown)
+    return Claim(status=True, reason=Reason.ACCEPTED, message="; ".join(said))
+
+
+def tell_way(case: Case) -> str:
+    """From the name in the cluster to the far end."""
+    meta, wanted = case.service.metadata, case.wish.target
+    end = wanted.fqdn if isinstance(wanted, spec.TailnetName) else wanted.ip if wanted is not None else ""
+    return f"{meta.name}.{meta.namespace}.svc.{case.inputs.install.cluster_domain} leads to {end}"
