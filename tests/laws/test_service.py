@@ -194,6 +194,18 @@ async def test_a_cluster_without_privileged_pods_gets_userspace_proxies() -> Non
         assert "userspace" in world.conditions()["Accepted"][2]
 
 
+async def test_a_slip_in_an_annotation_is_named_also_when_it_comes_later() -> None:
+    """In the condition for as long as it stands, and in one event."""
+    async with open_world() as world:
+        world.cluster.put(resources.SERVICES, build_service())
+        await world.settle(WEB)
+        world.cluster.put(resources.SERVICES, build_service(**{"tailscale.com__hostnmae": "shop"}))
+        await world.settle(WEB)
+        slip = "tailscale.com/hostnmae is not known (did you mean tailscale.com/hostname?)"
+        assert slip in world.conditions()["Accepted"][2]
+        assert [e.message for e in world.events if e.reason == "UnknownAnnotation"] == [slip]
+
+
 async def test_a_refused_tag_is_told_and_nothing_is_left_half_done() -> None:
     async with open_world(MemoryPlane(tags=["tag:k8s"])) as world:
         world.cluster.put(resources.SERVICES, build_service(**{"tailscale.com__tags": "tag:foreign"}))

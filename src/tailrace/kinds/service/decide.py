@@ -171,7 +171,7 @@ def wait_for_list(case: Case) -> ops.Plan:
         return plan
     claim = proxy_truth.judge_unreachable(w, w.tailnet.problem)
     said = Claims(
-        accepted=truth.judge_accepted(case.choice),
+        accepted=truth.judge_accepted(case.choice, case.wish),
         provisioned=claim,
         official=(ConditionType.PROXY_READY, dataclasses.replace(claim, reason=Reason.PROXY_PENDING)),
     )
@@ -224,7 +224,7 @@ def find_target_port(i: Inputs, wanted: kube.ServicePort) -> int:
 
 def decide_events(case: Case) -> list[ops.Op]:
     """Told when something changes, never again for the same world."""
-    root, accepted = case.world.root, truth.judge_accepted(case.choice)
+    root, accepted = case.world.root, truth.judge_accepted(case.choice, case.wish)
     news = claims.changed(ConditionType.ACCEPTED, accepted, root)
     unknown = case.wish.unknown if news else ()
     told = [claims.emit(root, EventReason.UNKNOWN_ANNOTATION, text) for text in unknown]

@@ -35,6 +35,6 @@ def build_claims(i: Inputs, service: kube.Service, failed: Claim) -> Claims:
     if service.metadata.deletionTimestamp is not None or isinstance(choice, str):
         return Claims(accepted=accepted, provisioned=failed, official=official)
     known = truth.judge(decide.build_case(i, service, wish, choice)) or Claims(
-        accepted=truth.judge_accepted(choice)
+        accepted=truth.judge_accepted(choice, wish)
     )
     return dataclasses.replace(known, provisioned=failed, official=official)
