@@ -80,6 +80,10 @@ class Reason(Documented):
     TAILNET_NOT_READY = "TailnetNotReady", "Its Tailnet is missing or not ready; it is waited for."
     HOSTNAME_TAKEN = "HostnameTaken", "An older Service asks for the same hostname."
     NAME_CONFLICT = "NameConflict", "A device that is alive, or not ours, has the name."
+    OFFICIAL_RUNNING = (
+        "OfficialOperatorRunning",
+        "The proxy was made by the official operator, which runs still; the message says how to stop it.",
+    )
     MODE_REFUSED = "ModeRefused", "The cluster does not admit a privileged pod and the ports need one."
 
     # Provisioned
@@ -203,4 +207,8 @@ class EventReason(Documented):
         "A ProxyClass asks for something that has no effect here, or is refused.",
     )
     INVALID_CLASS = "ProxyClassInvalid", "The ProxyClass is not valid (the official operator's spelling)."
+    OFFICIAL_RUNNING = (
+        "OfficialOperatorRunning",
+        "The object's proxy is the official operator's, which must be stopped before it is taken over.",
+    )
     ORPHANED = "DeviceOrphaned", "The device could not be deleted in time and is remembered for later."

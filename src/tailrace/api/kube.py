@@ -174,6 +174,35 @@ class StatefulSet(Object, frozen=True, kw_only=True):
     status: StatefulSetStatus = StatefulSetStatus()
 
 
+class TemplateContainer(Base, frozen=True, kw_only=True):
+    image: str = ""
+
+
+class TemplateSpec(Base, frozen=True, kw_only=True):
+    containers: tuple[TemplateContainer, ...] = ()
+
+
+class PodTemplate(Base, frozen=True, kw_only=True):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: TemplateSpec = TemplateSpec()
+
+
+class DeploymentSpec(Base, frozen=True, kw_only=True):
+    replicas: int = 1
+    template: PodTemplate = PodTemplate()
+
+
+class DeploymentStatus(Base, frozen=True, kw_only=True):
+    replicas: int = 0
+
+
+class Deployment(Object, frozen=True, kw_only=True):
+    """Read to know whether the official operator runs."""
+
+    spec: DeploymentSpec = DeploymentSpec()
+    status: DeploymentStatus = DeploymentStatus()
+
+
 class PodCondition(Base, frozen=True, kw_only=True):
     type: str
     status: str

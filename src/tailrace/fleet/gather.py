@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,9 +16,9 @@ from typing import Any
 from tailrace import errors
 from tailrace.api import kube, names
 from tailrace.api.conditions import ConditionType
-from tailrace.fleet import admission, failure, stores
+from tailrace.fleet import admission, adoption, failure, stores
 from tailrace.fleet.install import Install
-from tailrace.fleet.world import Admission, Children, Class, Tailnet
+from tailrace.fleet.world import Admission, Children, Class, Root, Tailnet
 from tailrace.kube.resource import Key
 from tailrace.kube.store import Event, Store
 from tailrace.observe import logs
@@ -64,6 +64,14 @@ class Fleet:
         for store in self.stores.children:
             controller.watch(store, map_child)
 
+        def map_official(event: Event[kube.Deployment]) -> Iterable[Key]:
+            """The official operator came or went: whoever has a proxy of its is looked at."""
+            for child in (*self.stores.secrets.list(), *self.stores.statefulsets.list()):
+                if adoption.is_foreign(child):
+                    yield from list_roots(child, parent, roots)
+
+        controller.watch(self.stores.deployments, map_official)
+
         def note_devices(tailnet: str, changed: frozenset[port.DeviceId]) -> None:
             for device in changed:
                 self._confirmed_gone.discard((tailnet, device))
@@ -93,6 +101,13 @@ class Fleet:
         )
         pairs = ((kind, obj) for kind, store in kinds for obj in store.by_index(stores.BY_PARENT, value))
         return group_proxies(parent, pairs)
+
+    def stand_back(self, root: Root | None, proxies: Mapping[str, Children]) -> ops.Plan | None:
+        """The plan for a root whose proxies are the official operator's while that runs; None when the way is free."""
+        running = adoption.find_running(self.stores.deployments.list())
+        if running is None or not adoption.has_foreign(proxies.values()):
+            return None
+        return adoption.decide_waiting(root, running, datetime.now(UTC))
 
     def gather_class(self, name: str) -> Class:
         """The ProxyClass of that name, when there is one and it is ready."""

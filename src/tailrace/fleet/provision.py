@@ -16,7 +16,7 @@ from datetime import datetime
 
 from tailrace.api import kube, names
 from tailrace.api.conditions import EventReason
-from tailrace.fleet import claims, naming, removal, truth
+from tailrace.fleet import adoption, claims, naming, removal, truth
 from tailrace.fleet.wish import OnConflict
 from tailrace.fleet.world import World, join
 from tailrace.plan import diff, ops
@@ -75,7 +75,7 @@ def decide_proxy(
 ) -> list[Sequence[ops.Op | None]]:
     """The stages. `early` goes with the first children; `hold` leaves a live StatefulSet as it is for now."""
     return [
-        naming.decide_dead_devices(w),
+        [*naming.decide_dead_devices(w), decide_former_keys(w)],
         [*decide_rbac(w, proxy), *decide_secret(w, proxy), *early],
         # The binding comes after its Role: the API server refuses one to a Role that is not there. It takes up to a
         # tenth of a second; a pod that is faster finds no rights, exits, and is started again at once.
@@ -117,6 +117,15 @@ def build_metrics(proxy: spec.ProxySpec) -> list[ops.Manifest]:
     monitor = wanted.monitor
     built: list[ops.Manifest] = [metrics.build_service(measured)]
     return built if monitor is None else [*built, metrics.build_service_monitor(measured, monitor)]
+
+
+def decide_former_keys(w: World) -> ops.Op | None:
+    """What else the official operator wrote into the Secret holds a key too. Gone before the Secret counts as ours."""
+    if w.state is None or not adoption.is_foreign(w.state.secret):
+        return None
+    meta = w.state.secret.metadata
+    ref = ops.Ref(kind="Secret", namespace=meta.namespace, name=meta.name)
+    return ops.DropKeys(ref=ref, keys=adoption.FORMER_KEYS, labels=meta.labels)
 
 
 def decide_finalizer(w: World) -> ops.Op | None:
@@ -184,8 +193,7 @@ def decide_statefulset(w: World, proxy: spec.ProxySpec) -> ops.Op | None:
     wanted = statefulset.build_statefulset(proxy)
     if live is not None:
         selector = secret.decode_object(bytes(live.spec).decode()).get("selector", {})
-        foreign = names.APPLIED not in live.metadata.annotations
-        if foreign or (selector and not diff.covers(selector, wanted["spec"]["selector"])):
+        if adoption.is_foreign(live) or (selector and not diff.covers(selector, wanted["spec"]["selector"])):
             return removal.build_delete("StatefulSet", live)
     return diff.decide_apply(wanted, live)
 

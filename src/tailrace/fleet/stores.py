@@ -7,6 +7,7 @@ from typing import Any
 
 from tailrace.api import kube, names
 from tailrace.api.proxyclass import ProxyClass
+from tailrace.fleet import adoption
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
 from tailrace.kube.resource import Key, Resource
@@ -35,6 +36,7 @@ class Stores:
     monitors: Store[kube.ServiceMonitor] = field(default_factory=lambda: Store("monitors"))
     namespaces: Store[kube.Namespace] = field(default_factory=lambda: Store("namespaces"))
     classes: Store[ProxyClass] = field(default_factory=lambda: Store("proxyclasses"))
+    deployments: Store[kube.Deployment] = field(default_factory=lambda: Store("deployments"))
     nodes: Store[kube.Node] = field(default_factory=lambda: Store("nodes"))
     service_cidrs: Store[kube.ServiceCIDR] = field(default_factory=lambda: Store("servicecidrs"))
 
@@ -96,6 +98,13 @@ def build_watches(stores: Stores, cluster: Kube, namespace: str) -> list[Watch[A
         Watch(cluster, resources.SERVICES, stores.services),
         Watch(cluster, resources.NAMESPACES, stores.namespaces, fields=fields),
         Watch(cluster, resources.PROXY_CLASSES, stores.classes, optional=True),
+        Watch(
+            cluster,
+            resources.DEPLOYMENTS,
+            stores.deployments,
+            namespace=namespace,
+            fields=f"metadata.name={adoption.OPERATOR}",
+        ),
         Watch(cluster, resources.NODES, stores.nodes, optional=True),
         Watch(cluster, resources.SERVICE_CIDRS, stores.service_cidrs, optional=True),
         own(resources.SECRETS, stores.secrets),

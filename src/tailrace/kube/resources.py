@@ -27,6 +27,9 @@ SERVICE_ACCOUNTS = Resource(
 STATEFUL_SETS = Resource(
     group="apps", version="v1", plural="statefulsets", kind="StatefulSet", type=kube.StatefulSet
 )
+DEPLOYMENTS = Resource(
+    group="apps", version="v1", plural="deployments", kind="Deployment", type=kube.Deployment
+)
 ROLES = Resource(group="rbac.authorization.k8s.io", version="v1", plural="roles", kind="Role", type=kube.Role)
 ROLE_BINDINGS = Resource(
     group="rbac.authorization.k8s.io",

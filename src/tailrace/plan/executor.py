@@ -84,6 +84,8 @@ class Executor:
                 await self._mint(op, self._planes(tailnet))
             case ops.Delete():
                 await self._delete(op)
+            case ops.DropKeys():
+                await self._drop_keys(op)
             case ops.Finalize(ref=ref):
                 await self._apply(
                     build_root(ref, {"finalizers": [names.FINALIZER]}),
@@ -144,6 +146,11 @@ class Executor:
             )
         except errors.NotFound:
             return
+
+    async def _drop_keys(self, op: ops.DropKeys) -> None:
+        body = {"data": dict.fromkeys(op.keys)}
+        answer = await self._cluster.patch(resources.SECRETS, op.ref.name, op.ref.namespace, body)
+        self._written(op.ref.kind, answer)
 
     async def _patch_spec(self, op: ops.PatchSpec) -> None:
         body = {"metadata": {"resourceVersion": op.resource_version}, "spec": dict(op.spec)}

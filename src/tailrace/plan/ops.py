@@ -53,6 +53,15 @@ class Delete:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DropKeys:
+    """Take keys out of a proxy Secret that another operator put there."""
+
+    ref: Ref
+    keys: tuple[str, ...]
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Finalize:
     """Put our finalizer on the root."""
 
@@ -187,6 +196,7 @@ class Emit:
 type Op = (
     Apply
     | Delete
+    | DropKeys
     | Finalize
     | Unfinalize
     | ApplyStatus

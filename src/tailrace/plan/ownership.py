@@ -35,6 +35,8 @@ def check_plan(plan: ops.Plan) -> None:
         match op:
             case ops.Delete(ref=ref, labels=labels) if not is_ours(labels, plan.owner):
                 raise Bug(f"refused to delete {ref}: it does not belong to this object")
+            case ops.DropKeys(ref=ref, labels=labels) if not is_ours(labels, plan.owner):
+                raise Bug(f"refused to change {ref}: it does not belong to this object")
             case (
                 ops.Apply(manifest=manifest)
                 | ops.ApplyKeepingKey(manifest=manifest)

@@ -12,6 +12,8 @@ def describe_op(op: ops.Op) -> str:
             return f"apply {ops.ref_of(manifest)}"
         case ops.Delete(ref=ref):
             return f"delete {ref}"
+        case ops.DropKeys(ref=ref, keys=keys):
+            return f"take {', '.join(keys)} out of {ref}"
         case ops.Finalize(ref=ref):
             return f"put the finalizer on {ref}"
         case ops.Unfinalize(ref=ref):
