@@ -1,4 +1,4 @@
-"""Which cluster a command speaks to, and the Services of it that concern us."""
+"""Which cluster a command speaks to, how objects of it are named, and what is known of its operator."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import asyncio
 import contextlib
 import difflib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from tailrace import errors, settings
-from tailrace.api import kube, names
+from tailrace.api import connector, crd, kube, names, proxyclass, tailnet
 from tailrace.fleet.install import Defaults
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
+from tailrace.kube.resource import Key, Resource, key_of
 from tailrace.runtime import published
 
 
@@ -57,47 +58,101 @@ def describe(cluster: Kube) -> str:
     return f"{cluster.cluster_name} ({cluster.url})"
 
 
-def parse_name(text: str, default_namespace: str) -> tuple[str, str]:
-    """`NAMESPACE/NAME`, `service/NAMESPACE/NAME`, `svc/NAME` or `NAME`.
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object as people type it."""
+
+    resource: Resource[Any]
+    aliases: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        return self.resource.kind.lower()
+
+    @property
+    def example(self) -> str:
+        return "default/web" if self is SERVICE else f"{self.name}/NAME"
+
+    def describe(self, key: Key) -> str:
+        """Such as `default/web` and `connector/home`: a Service needs no kind before it."""
+        return str(key) if self is SERVICE else f"{self.name}/{key}"
+
+
+def build_kind(kind: crd.Definition, resource: Resource[Any]) -> Kind:
+    return Kind(resource, frozenset({kind.kind.lower(), kind.plural, *kind.short_names}))
+
+
+SERVICE = Kind(resources.SERVICES, frozenset({"service", "services", "svc"}))
+KINDS = (
+    SERVICE,
+    build_kind(connector.DEFINITION, resources.CONNECTORS),
+    build_kind(proxyclass.DEFINITION, resources.PROXY_CLASSES),
+    build_kind(tailnet.DEFINITION, resources.TAILNETS),
+)
+
+
+def parse_name(text: str, default_namespace: str, kinds: Sequence[Kind] = (SERVICE,)) -> tuple[Kind, Key]:
+    """`NAMESPACE/NAME`, `service/NAMESPACE/NAME`, `svc/NAME` or `NAME`; of other kinds `connector/NAME`, `cn/NAME`.
 
     Raises:
         Usage: it is none of these.
     """
     parts = text.split("/")
-    if parts[0].lower() in {"service", "services", "svc"} and len(parts) > 1:
+    typed = parts[0].lower()
+    kind = next((kind for kind in kinds if typed in kind.aliases), None) if len(parts) > 1 else None
+    if kind is not None:
         parts = parts[1:]
     elif len(parts) == 3:
+        known = [alias for kind in kinds for alias in sorted(kind.aliases)]
+        near = difflib.get_close_matches(typed, known, 1)
         raise errors.Usage(
-            f'"{parts[0]}" is no kind that Tailrace serves.', hint="write service/NAMESPACE/NAME"
+            f'"{parts[0]}" is no kind that Tailrace serves.',
+            hint=f"did you mean {near[0]}?" if near else "write service/NAMESPACE/NAME",
         )
-    if not all(parts) or len(parts) > 2:
+    chosen = kind or SERVICE
+    if not all(parts) or len(parts) > 1 + chosen.resource.namespaced:
+        form = "NAMESPACE/NAME" if chosen.resource.namespaced else f"{chosen.name}/NAME"
         raise errors.Usage(
-            f'"{text}" is no name of a Service.', hint="write NAMESPACE/NAME, for example default/web"
+            f'"{text}" is no name of a {chosen.resource.kind}.',
+            hint=f"write {form}, for example {chosen.example}",
         )
-    return (parts[0], parts[1]) if len(parts) == 2 else (default_namespace, parts[0])
+    home = default_namespace if chosen.resource.namespaced else ""
+    return chosen, Key(parts[0], parts[1]) if len(parts) == 2 else Key(home, parts[0])
 
 
-async def get_service(cluster: Kube, namespace: str, name: str) -> kube.Service:
-    """The Service.
+async def get_service(cluster: Kube, name: str) -> kube.Service:
+    """The Service that a person names.
 
     Raises:
         Usage: there is none; the hint names the nearest.
     """
+    kind, key = parse_name(name, cluster.namespace)
+    service: kube.Service = await get(cluster, kind, key, (SERVICE,))
+    return service
+
+
+async def get(cluster: Kube, kind: Kind, key: Key, kinds: Sequence[Kind] = KINDS) -> Any:
+    """The object.
+
+    Raises:
+        Usage: there is none; the hint names the nearest of these kinds.
+    """
     try:
-        return await cluster.get(resources.SERVICES, name, namespace)
+        return await cluster.get(kind.resource, key.name, key.namespace or None)
     except errors.NotFound:
-        near = await find_nearest(cluster, f"{namespace}/{name}")
-        hint = f"did you mean {near}?" if near else f"kubectl get services -n {namespace} lists what there is"
-        raise errors.Usage(f"There is no Service {namespace}/{name}.", hint=hint) from None
+        near = await find_nearest(cluster, kind.describe(key), kinds)
+        place = f" -n {key.namespace}" if key.namespace else ""
+        lists = f"kubectl get {kind.resource.plural}{place} lists what there is"
+        hint = f"did you mean {near}?" if near else lists
+        raise errors.Usage(f"There is no {kind.resource.kind} {key}.", hint=hint) from None
 
 
-async def find_nearest(cluster: Kube, name: str) -> str:
-    """The Service whose name is most like this one, empty when none is or we may not know."""
-    try:
-        services = await cluster.list(resources.SERVICES)
-    except errors.Denied:
-        return ""
-    there = [f"{s.metadata.namespace}/{s.metadata.name}" for s in services]
+async def find_nearest(cluster: Kube, name: str, kinds: Sequence[Kind]) -> str:
+    """What is named most like this, empty when nothing is or we may not know."""
+    there: list[str] = []
+    for kind in kinds:
+        with contextlib.suppress(errors.Denied, errors.NotFound):
+            there += [kind.describe(key_of(found)) for found in await cluster.list(kind.resource)]
     return next(iter(difflib.get_close_matches(name, there, 1)), "")
 
 

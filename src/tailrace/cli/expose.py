@@ -51,7 +51,7 @@ async def expose(
     wanted = {names.EXPOSE: "true", names.HOSTNAME: hostname, names.TAGS: tags, names.MODE: mode}
     notes: dict[str, str | None] = {key: value for key, value in wanted.items() if value is not None}
     async with clusters.connect(cluster) as found:
-        service = await find_service(found, name)
+        service = await clusters.get_service(found, name)
         operator = await clusters.find_operator(found)
         check_wish(service, notes, operator.defaults)
         changed = await annotate(found, service, notes, done="is to be exposed")
@@ -74,7 +74,7 @@ async def unexpose(
     """
     limit = parse_patience(patience)
     async with clusters.connect(cluster) as found:
-        service = await find_service(found, name)
+        service = await clusters.get_service(found, name)
         operator = await clusters.find_operator(found)
         if wish.is_load_balancer(service, operator.defaults):
             raise errors.Usage(
@@ -92,10 +92,6 @@ def parse_patience(text: str) -> float:
         return settings.parse_seconds(text).total_seconds()
     except ValueError as error:
         raise errors.Usage(f'--timeout "{text}" {error}.', hint="write --timeout 90s, for example") from None
-
-
-async def find_service(cluster: Kube, name: str) -> kube.Service:
-    return await clusters.get_service(cluster, *clusters.parse_name(name, cluster.namespace))
 
 
 def describe(service: kube.Service) -> str:

@@ -1,185 +1,206 @@
-"""The world of one Service, read once: the same that the operator's controller gathers from its watches.
+"""What the operator would know, read once: its own stores, filled by a list each, with its own rooms over them.
 
-Called by `explain`. What this shell may not see is left out and said, never guessed.
+A command that shows a decision asks the room itself. Nothing can be changed through any of this: whatever would write
+is stopped. What this shell may not see is left out and said, never guessed.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any, NoReturn
 
-from tailrace import app, errors
-from tailrace.api import kube, names
+from tailrace import app, errors, settings
 from tailrace.cli.cluster import Operator, together
-from tailrace.fleet import admission, gather
-from tailrace.fleet.install import Defaults, Install
-from tailrace.fleet.world import Admission, Children, Tailnet, find_place, root_of_service
-from tailrace.kinds.service import inputs, request
-from tailrace.kube import resources
+from tailrace.fleet import admission, gather, stores
+from tailrace.fleet.install import Install
+from tailrace.fleet.world import Admission
+from tailrace.kinds.connector.controller import Connectors
+from tailrace.kinds.egress.controller import Egresses
+from tailrace.kinds.proxyclass.controller import ProxyClasses
+from tailrace.kinds.service.controller import Services
+from tailrace.kinds.tailnet import decide, watched
+from tailrace.kinds.tailnet.controller import TailnetObjects
+from tailrace.kinds.tailnet.inputs import CredentialSecret, Found
 from tailrace.kube.client import Kube
-from tailrace.proxy import names as proxy_names
-from tailrace.proxy import secret
+from tailrace.kube.store import Store
+from tailrace.kube.watch import Watch
+from tailrace.plan.executor import Executor
 from tailrace.runtime.leader import LEASES
-from tailrace.tailnet import port
+from tailrace.tailnet import credentials, delegate, port, registry, tailscale
 
 LEASE_AGE = 30.0  # seconds; a holder that lives renews every two
+NOT_ASKED = "not asked: this shell has no credentials for it"
+OTHER_NOT_ASKED = "not asked: the credentials for it are the operator's"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """What was seen, and in words what of it was not."""
+@dataclass(slots=True)
+class Sight:
+    """The rooms over what was seen, and in words what was not."""
 
-    inputs: inputs.Inputs
-    service: kube.Service
-    running: str  # is there an operator at all
-    control_plane: str
-    unseen: tuple[str, ...]
+    operator: Operator
+    fleet: gather.Fleet
+    services: Services
+    egresses: Egresses
+    connectors: Connectors
+    classes: ProxyClasses
+    tailnets: TailnetObjects
+    secrets: list[Watch[Any]]  # of Tailnets; they become known with those
+    running: str = ""  # is there an operator at all
+    unseen: list[str] = field(default_factory=list)
 
 
-async def look(
-    cluster: Kube, plane: port.ControlPlane | None, operator: Operator, service: kube.Service
-) -> Look:
-    """Read everything that concerns the Service.
+@contextlib.asynccontextmanager
+async def look(cluster: Kube, operator: Operator) -> AsyncIterator[Sight]:
+    """See everything, as long as the context lasts.
 
     Raises:
         Usage: the operator's namespace does not exist.
+        Denied: what every decision needs may not be read.
     """
-    install = build_install(operator)
-    meta = service.metadata
-    behind = f"{names.SERVICE_NAME}={meta.name}"
-    async with together() as group:
-        reading = group.create_task(read_proxies(cluster, operator.namespace, root_of_service(service).owner))
-        services = group.create_task(cluster.list(resources.SERVICES))
-        slices = group.create_task(cluster.list(resources.ENDPOINT_SLICES, meta.namespace, labels=behind))
-        running = group.create_task(describe_operator(cluster, operator.namespace))
-    proxies = reading.result()
-    place = find_place(proxies, proxy_names.build_child_name("svc", meta.namespace, meta.name))
-    tailnet, control_plane = await ask_tailnet(cluster, plane, operator, service, place.children.state)
-    admitted, unseen = await ask_admission(cluster, install)
-    world = inputs.Inputs(
-        namespace=meta.namespace,
-        name=meta.name,
-        install=install,
-        service=service,
-        proxies=proxies,
-        tailnet=tailnet,
-        admission=admitted,
-        rivals=find_rivals(service, services.result(), install.defaults),
-        slices=tuple(slices.result()),
-        now=datetime.now(UTC),
+    plane = open_plane(operator.settings)
+    sight = build_sight(cluster, operator, plane or Absent(app.find_login_server(operator.settings)))
+    try:
+        async with together() as group:
+            running = group.create_task(describe_operator(cluster, operator.namespace))
+            for watch in list_watches(cluster, sight):
+                group.create_task(read(watch, sight))
+            if plane is not None:
+                group.create_task(list_devices(sight.fleet.tailnets.own))
+        async with together() as group:
+            for watch in sight.secrets:
+                group.create_task(read(watch, sight))
+        sight.running = running.result()
+        check_namespace(sight)
+        for tailnet in sight.tailnets.store.list():
+            name = tailnet.metadata.name
+            sight.fleet.tailnets.judge(name, decide_tailnet(sight, name).problem)
+        yield sight
+    finally:
+        await sight.fleet.tailnets.close()
+
+
+def build_sight(cluster: Kube, operator: Operator, plane: port.ControlPlane) -> Sight:
+    """The rooms as the operator puts them together, over empty stores; a hand that would write is held."""
+    held, install = cluster.guard(refuse), build_install(operator)
+    unseen: list[str] = []
+    tailnets = registry.Tailnets(registry.build_membership(registry.OWN, plane))
+    shared = stores.Stores()
+    executor = Executor(
+        cluster=held,
+        planes=tailnets.find_plane,
+        namespace=install.namespace,
+        record=lambda event: refuse(),
+        written=shared.note,
+        allow=refuse,
     )
-    return Look(
-        inputs=world,
-        service=service,
-        running=running.result(),
-        control_plane=control_plane,
-        unseen=tuple(unseen),
+    prober = Prober(cluster, install.namespace, install.image, unseen=unseen)
+    fleet = gather.Fleet(
+        install=install, stores=shared, tailnets=tailnets, executor=executor, admission=prober
     )
+    secrets: list[Watch[Any]] = []
+
+    def open_watch(name: str, store: Store[CredentialSecret]) -> Watch[CredentialSecret]:
+        fields = f"metadata.name={name}"
+        watch = Watch(cluster, watched.SECRETS, store, namespace=install.namespace, fields=fields)
+        secrets.append(watch)
+        return watch
+
+    return Sight(
+        operator=operator,
+        fleet=fleet,
+        services=Services(fleet),
+        egresses=Egresses(fleet),
+        connectors=Connectors(fleet),
+        classes=ProxyClasses(fleet, cluster),
+        tailnets=TailnetObjects(
+            namespace=install.namespace,
+            tailnets=tailnets,
+            executor=executor,
+            open_plane=open_stand_in,
+            open_watch=open_watch,
+            users=fleet.list_users,
+        ),
+        secrets=secrets,
+        unseen=unseen,
+    )
+
+
+def refuse() -> NoReturn:
+    """What stands in the way of every write."""
+    raise errors.Bug("A command that only looks would have changed something.")
 
 
 def build_install(operator: Operator) -> Install:
     """As the operator builds it, with the CA that it wrote down instead of a file of its pod."""
-    settings = operator.settings
-    install = app.build_install(settings, app.find_login_server(settings))
+    chosen = operator.settings
+    install = app.build_install(chosen, app.find_login_server(chosen))
     if operator.ca_pem is None:
         return install
     return dataclasses.replace(install, image=dataclasses.replace(install.image, ca_pem=operator.ca_pem))
 
 
-async def read_proxies(cluster: Kube, home: str, owner: Mapping[str, str]) -> dict[str, Children]:
-    """The proxies of a root by name of their Secret, as the operator's stores have them."""
-    labels = ",".join(f"{key}={value}" for key, value in owner.items())
-    wanted = (
-        resources.SECRETS,
-        resources.STATEFUL_SETS,
-        resources.SERVICE_ACCOUNTS,
-        resources.ROLES,
-        resources.ROLE_BINDINGS,
-        resources.PODS,
-        resources.SERVICES,
-        resources.POD_DISRUPTION_BUDGETS,
+def decide_tailnet(sight: Sight, name: str) -> decide.Decision:
+    """What the room says of a Tailnet whose control plane was not asked now."""
+    room = sight.tailnets
+    tailnet = room.store.get("", name)
+    found = room.secrets.find(tailnet.spec.credentials.secretName) if tailnet is not None else Found()
+    return decide.decide(room.gather(name, found))
+
+
+# --- the cluster -----------------------------------------------------------------------------------------------
+
+
+def list_watches(cluster: Kube, sight: Sight) -> list[Watch[Any]]:
+    return [
+        *stores.build_watches(sight.fleet.stores, cluster, sight.operator.namespace),
+        *sight.services.build_watches(cluster),
+        *sight.connectors.build_watches(cluster),
+        sight.tailnets.build_watch(cluster),
+    ]
+
+
+async def read(watch: Watch[Any], sight: Sight) -> None:
+    """Fill a store; what a decision can do without is left out when we may not see it."""
+    needed = (
+        not watch.optional and watch not in sight.secrets and watch.store is not sight.fleet.stores.namespaces
     )
-    async with together() as group:
-        tasks = {r.kind: group.create_task(cluster.list(r, home, labels=labels)) for r in wanted}
-    pairs = [(kind, found) for kind, task in tasks.items() for found in task.result()]
-    return gather.group_proxies(owner[names.PARENT_TYPE], pairs)
-
-
-def find_rivals(
-    service: kube.Service, services: Iterable[kube.Service], defaults: Defaults
-) -> tuple[kube.Service, ...]:
-    hostname = request.read_hostname(service).lower()
-    return tuple(
-        other
-        for other in services
-        if other.metadata.uid != service.metadata.uid
-        and request.is_exposed(other, defaults)
-        and request.read_hostname(other).lower() == hostname
-    )
-
-
-async def ask_tailnet(
-    cluster: Kube,
-    plane: port.ControlPlane | None,
-    operator: Operator,
-    service: kube.Service,
-    state: secret.State | None,
-) -> tuple[Tailnet, str]:
-    """What the control plane says of the device and its namesakes, and a sentence about that."""
-    if plane is None:
-        return Tailnet(known=False), "not asked: this shell has no credentials for it"
     try:
-        devices = await plane.list_devices()
-    except errors.TailraceError as error:
-        denied = isinstance(error, errors.Denied)
-        return Tailnet(known=False, problem=str(error), denied=denied), str(error)
-    own, hostname = state.device_id if state else "", request.read_hostname(service).lower()
-    device = next((d for d in devices if d.id == own), None)
-    namesakes = tuple(d for d in devices if d.id != own and d.name.lower() == hostname)
-    found = Tailnet(
-        known=True,
-        device=device,
-        gone=bool(own) and device is None,
-        namesakes=namesakes,
-        claimed=await find_claimed(cluster, operator.namespace) if namesakes else frozenset(),
-        can_rename=plane.has(port.Capability.RENAME),
-        can_tag=plane.has(port.Capability.SET_TAGS),
-    )
-    return found, describe_device(device, own)
+        for bad in await watch.read():
+            sight.unseen.append(f"{watch.name} {bad.key}, which cannot be read: {bad.problem}")
+    except errors.Denied:
+        if needed:
+            raise
+        sight.unseen.append(f"{watch.name} (you may not list them): taken as none")
 
 
-async def find_claimed(cluster: Kube, home: str) -> frozenset[str]:
-    """Ids of all devices that proxies of ours have."""
-    labels = f"{names.MANAGED}=true,{names.PARENT_TYPE}=svc"
-    secrets = await cluster.list(resources.SECRETS, home, labels=labels)
-    return frozenset(secret.read(found).device_id for found in secrets)
-
-
-def describe_device(device: port.Device | None, own: str) -> str:
-    if device is None:
-        return f"has no device {own}: it was deleted there" if own else "has no device of it yet"
-    seen = "connected" if device.online else "not connected"
-    return f"sees {device.name} ({', '.join(device.addresses)}), {seen}"
-
-
-async def ask_admission(cluster: Kube, install: Install) -> tuple[Admission, list[str]]:
-    """Whether a privileged pod is admitted, by the operator's own dry run; who may not ask is told so."""
-    home = install.namespace
-    try:
-        namespace = await cluster.get(resources.NAMESPACES, home)
-    except errors.NotFound:
+def check_namespace(sight: Sight) -> None:
+    namespaces, home = sight.fleet.stores.namespaces, sight.operator.namespace
+    if namespaces.synced and namespaces.get("", home) is None:
         raise errors.Usage(
             f"There is no namespace {home}, where the operator would be.",
             hint="install the operator, or set OPERATOR_NAMESPACE to its namespace",
-        ) from None
-    try:
-        prober = admission.Prober(cluster, home, install.image)
-        return await prober.ask(namespace.metadata.labels), []
-    except errors.Denied:
-        note = f"whether {home} admits a privileged pod (you may not create pods there): taken as yes"
-        return Admission(privileged=True), [note]
+        )
+
+
+class Prober(admission.Prober):
+    """Asks by the operator's own dry run; who may not ask is told so."""
+
+    def __init__(self, cluster: Kube, namespace: str, image: Any, *, unseen: list[str]) -> None:
+        super().__init__(cluster, namespace, image)
+        self._unseen = unseen
+
+    async def ask(self, labels: Any) -> Admission:
+        try:
+            return await super().ask(labels)
+        except errors.Denied:
+            note = f"whether {self.namespace} admits a privileged pod (you may not create pods there): taken as yes"
+            self._unseen.append(note)
+            return Admission(privileged=True)
 
 
 async def describe_operator(cluster: Kube, home: str) -> str:
@@ -197,3 +218,55 @@ async def describe_operator(cluster: Kube, home: str) -> str:
     if age > LEASE_AGE:
         return f"none leads: {holder} has not been heard of for {age:.0f}s"
     return f"{holder} leads"
+
+
+# --- control planes --------------------------------------------------------------------------------------------
+
+
+class Absent(delegate.Delegate):
+    """Stands where a control plane would be that this shell cannot ask: everything may be possible there, nothing is
+    known."""
+
+    name = "the control plane"
+
+    def __init__(self, login_server: str) -> None:
+        self.login_server = login_server
+
+    async def inner(self) -> port.ControlPlane:
+        refuse()
+
+    def has(self, capability: port.Capability) -> bool:
+        return True
+
+    def learn_fqdn(self, fqdn: str) -> None:
+        """Nothing is to be learnt."""
+
+    async def probe(self) -> port.Probe:
+        return await (await self.inner()).probe()
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def open_plane(loaded: settings.Settings) -> port.ControlPlane | None:
+    """The operator's own control plane, when this shell has credentials for it."""
+    if not (loaded.client_id or loaded.client_id_file or loaded.client_secret_file or loaded.api_key_file):
+        return None
+    return app.open_plane(loaded)
+
+
+def open_stand_in(source: credentials.Source, server: str, ca_pem: str) -> port.ControlPlane:
+    """For a Tailnet: its credential is the operator's, not this shell's."""
+    return Absent(server or tailscale.LOGIN_SERVER)
+
+
+async def list_devices(member: registry.Membership) -> None:
+    """One listing. That it fails stands in the snapshot afterwards."""
+    listing = asyncio.create_task(member.devices.run())
+    try:
+        with contextlib.suppress(errors.TailraceError):
+            await member.devices.refresh()
+    finally:
+        listing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await listing

@@ -274,6 +274,10 @@ class Reflector[T: Object]:
             self._start_over(State.LISTING)
         self._fail(error)
 
+    def list_only(self) -> None:
+        """Begin from nothing, with pages whatever the server can."""
+        self._start_over(State.LISTING)
+
     def restart(self) -> None:
         """Begin from nothing, as at first."""
         self._failures = 0

@@ -53,7 +53,7 @@ class Watch[T: Object]:
         self._kube, self._resource, self._namespace = kube, resource, namespace
         self._machine = Reflector(resource, random=chance, labels=labels, fields=fields)
         self._sleep, self._monotonic = sleep, monotonic
-        self._optional = optional
+        self.optional = optional
         self.last_turn = monotonic()
         """When something last came, or an attempt began: what liveness looks at."""
         self.problem: str | None = None
@@ -66,6 +66,29 @@ class Watch[T: Object]:
     async def wait_synced(self) -> None:
         await self.store.wait_synced()
 
+    async def read(self) -> tuple[Undecodable, ...]:
+        """Fill the store once by a list, for who only looks; gives what could not be read.
+
+        Raises:
+            TailraceError: what the list met; an optional kind that is not installed is no error.
+        """
+        self._machine.list_only()
+        unread: list[Undecodable] = []
+        while not self.store.synced:
+            params = self._machine.request().params
+            try:
+                body = await self._kube.list_page(self._resource, self._namespace, params)
+            except NotFound:
+                if not self.optional:
+                    raise
+                self.store.absent = True
+                self.store.apply(Replaced(objects=(), unread=frozenset(), version="0"))
+                break
+            for change in self._machine.receive_page(body):
+                unread += [change] if isinstance(change, Undecodable) else []
+                self.store.apply(change)
+        return tuple(unread)
+
     async def run(self) -> None:
         """List and watch for ever; whatever fails is counted, told once, and tried again with growing pauses."""
         while True:
@@ -76,7 +99,7 @@ class Watch[T: Object]:
             try:
                 await self._ask(request)
             except NotFound as error:
-                if self._optional:
+                if self.optional:
                     await self._miss()
                 else:
                     self._fail(error)
