@@ -28,6 +28,7 @@ from tests.support.tailnets import Tailnet
 
 type Place = tuple[str, str, str]  # kind, namespace, name
 
+ROOTS = ("Service", "Connector")
 WRITES = ("apply", "patch", "create", "delete")
 
 
@@ -197,15 +198,18 @@ class MemoryCluster:
             meta["creationTimestamp"] = now_text()
             made = {
                 "metadata": meta,
-                "spec": {"digest": digest, "booted": False},
+                "spec": {"digest": digest, "booted": False, "secret": find_secret(template)},
                 "status": {"phase": "Running"},
             }
             self._keep(self._stores["Pod"][1], pod, made)
         self._boot(pod)
+        status = {"replicas": 1, "readyReplicas": 1, "updatedReplicas": 1}
+        seen = {"status": {**status, "observedGeneration": live["metadata"]["generation"]}}
+        self._keep(self._stores["StatefulSet"][1], place, merge(copy.deepcopy(live), seen))
 
     def _boot(self, pod: Place) -> None:
         """What containerboot does: join with the key when there is no living identity, or ask for another key."""
-        place: Place = ("Secret", pod[1], pod[2])
+        place: Place = ("Secret", pod[1], self.objects[pod]["spec"]["secret"])
         if place not in self.objects:
             return
         state = msgspec.convert(self.objects[place], kube.ProxySecret)
@@ -234,6 +238,16 @@ class MemoryCluster:
                 },
             )
         self.objects[pod]["spec"]["booted"] = True
+        self._advertise(place)
+
+    def _advertise(self, place: Place) -> None:
+        """A running proxy reads its configuration again whenever it changes."""
+        state = msgspec.convert(self.objects[place], kube.ProxySecret)
+        routes = secret.decode_object(kube.decode_key(state.data.config)).get("AdvertiseRoutes", [])
+        device = kube.decode_key(state.data.device_id)
+        for known in self._plane.devices:
+            if known.id == device and {*known.advertised_routes} != {*routes}:
+                self._plane.advertise(known.id, routes)
 
     def _write_state(self, place: Place, values: Mapping[str, str | None]) -> None:
         data = {k: None if v is None else kube.encode_key(v) for k, v in values.items()}
@@ -244,7 +258,7 @@ class MemoryCluster:
     def _stop(self, pod: Place) -> None:
         if pod not in self.objects:
             return
-        found = self.objects.get(("Secret", pod[1], pod[2]))
+        found = self.objects.get(("Secret", pod[1], self.objects[pod]["spec"]["secret"]))
         device = kube.decode_key(found["data"].get("device_id", "")) if found else ""
         for known in self._plane.devices:
             if known.id == device:
@@ -287,11 +301,13 @@ class MemoryCluster:
         if live is not None:
             before = {k: v for k, v in live["metadata"].items() if k != "resourceVersion"}
             if {**live, "metadata": before} == {**obj, "metadata": unversioned}:
-                return msgspec.convert(live, resource.type)
+                return msgspec.json.decode(msgspec.json.encode(live), type=resource.type)
+        if resource.kind == "StatefulSet" and (live is None or live["spec"] != obj["spec"]):
+            meta["generation"] = meta.get("generation", 0) + 1
         meta["resourceVersion"] = str(next(self._versions))
         self.objects[place] = obj
         decoded = msgspec.json.decode(msgspec.json.encode(obj), type=resource.type)
-        if meta.get("deletionTimestamp") and not meta.get("finalizers") and resource.kind == "Service":
+        if meta.get("deletionTimestamp") and not meta.get("finalizers") and resource.kind in ROOTS:
             self._drop(place)
         elif resource.kind in self._stores:
             self._stores[resource.kind][0].apply(Put(obj=decoded))
@@ -314,6 +330,12 @@ def place_of(kind: str, obj: Mapping[str, Any]) -> Place:
 def plain(value: Mapping[str, Any]) -> dict[str, Any]:
     decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(value))
     return decoded
+
+
+def find_secret(template: Mapping[str, Any]) -> str:
+    """The Secret that a proxy pod keeps its state in."""
+    env = {e["name"]: e.get("value", "") for e in template["spec"]["containers"][0]["env"]}
+    return str(env["TS_KUBE_SECRET"])
 
 
 def now_text() -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 
@@ -40,11 +39,23 @@ class Tailnet(Protocol):
         """A device logs in with an auth key. Raises `JoinRefusedError`."""
 
     def add(
-        self, hostname: str, *, tags: Iterable[str] = (), online: bool = True, user: str | None = None
+        self,
+        hostname: str,
+        *,
+        tags: Iterable[str] = (),
+        online: bool = True,
+        user: str | None = None,
+        routes: Iterable[str] = (),
     ) -> port.Device:
-        """A device that came some other way."""
+        """A device that came some other way, with the routes that it advertises."""
+
+    def approve(self, device: port.DeviceId, routes: Iterable[str]) -> None:
+        """Somebody else approves these routes, and no others."""
 
     def set_online(self, device: port.DeviceId, online: bool) -> None: ...
+
+    def advertise(self, device: port.DeviceId, routes: Iterable[str]) -> None:
+        """What its own configuration says now."""
 
     def remove(self, device: port.DeviceId) -> None:
         """Somebody else deletes it."""
@@ -87,17 +98,30 @@ class EmulatedTailnet:
             raise JoinRefusedError(str(refused)) from refused
 
     def add(
-        self, hostname: str, *, tags: Iterable[str] = (), online: bool = True, user: str | None = None
+        self,
+        hostname: str,
+        *,
+        tags: Iterable[str] = (),
+        online: bool = True,
+        user: str | None = None,
+        routes: Iterable[str] = (),
     ) -> port.Device:
         tailnet = self.server.tailnet
         owner = tailnet.add_user(user) if user else None
         key = tailnet.add_key(tags=tags, expires=tailnet.now() + timedelta(minutes=5), user=owner)
         device = self.join(key.secret, hostname)
+        tailnet.nodes.update(device.id, routes=routes)
         self.set_online(device.id, online)
-        return replace(device, online=online)
+        return show(tailnet.node(device.id))
+
+    def approve(self, device: port.DeviceId, routes: Iterable[str]) -> None:
+        self.server.tailnet.approve_routes(device, routes)
 
     def set_online(self, device: port.DeviceId, online: bool) -> None:
         self.server.tailnet.nodes.set_connected(device, online)
+
+    def advertise(self, device: port.DeviceId, routes: Iterable[str]) -> None:
+        self.server.tailnet.nodes.update(device, routes=routes)
 
     def remove(self, device: port.DeviceId) -> None:
         self.server.tailnet.delete_node(device)
@@ -120,6 +144,8 @@ def show(node: Node) -> port.Device:
         last_seen=None if node.online else node.last_seen,
         created=node.created,
         user=node.user.name if node.user else None,
+        advertised_routes=node.advertised,
+        enabled_routes=node.approved,
     )
 
 

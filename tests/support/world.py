@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 from tailrace import errors
 from tailrace.fleet import admission, gather, stores
 from tailrace.fleet.install import Defaults, Install
+from tailrace.kinds.connector.controller import Connectors
 from tailrace.kinds.egress.controller import Egresses
 from tailrace.kinds.orphan import decide as orphan_decide
 from tailrace.kinds.service.controller import Services
@@ -62,6 +63,20 @@ def build_service(name: str = "web", namespace: str = "demo", **notes: str) -> d
             "selector": {"app": name},
         },
     }
+
+
+def build_egress(name: str = "web", namespace: str = "demo", **notes: str) -> dict[str, Any]:
+    """A Service with all that it loses while it leads out of the cluster; `notes` say where to."""
+    service = build_service(name, namespace, **notes)
+    del service["metadata"]["annotations"]["tailscale.com/expose"]
+    service["spec"] |= {
+        "type": "ClusterIP",
+        "clusterIPs": ["10.96.0.7"],
+        "ipFamilies": ["IPv4"],
+        "ipFamilyPolicy": "SingleStack",
+        "internalTrafficPolicy": "Cluster",
+    }
+    return service
 
 
 def build_class(name: str = "routes", *, accepts: bool = True) -> dict[str, Any]:
@@ -235,8 +250,11 @@ async def open_world_on[P: Tailnet](
         executor=executor,
         admission=admission.Prober(faked, HOME, install.image),
     )
-    services = Services(fleet)
-    rooms: dict[str, Sequence[Room]] = {"Service": (services, Egresses(fleet))}
+    services, connectors = Services(fleet), Connectors(fleet)
+    rooms: dict[str, Sequence[Room]] = {
+        "Service": (services, Egresses(fleet)),
+        "Connector": (connectors,),
+    }
     feeds: tuple[tuple[Resource[Any], Store[Any]], ...] = (
         (resources.SERVICES, shared.services),
         (resources.SECRETS, shared.secrets),
@@ -250,6 +268,7 @@ async def open_world_on[P: Tailnet](
         (resources.ENDPOINT_SLICES, services.slices),
         (resources.NAMESPACES, shared.namespaces),
         (resources.PROXY_CLASSES, shared.classes),
+        (resources.CONNECTORS, connectors.store),
         (resources.NODES, shared.nodes),
         (resources.SERVICE_CIDRS, shared.service_cidrs),
     )

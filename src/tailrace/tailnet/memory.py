@@ -125,6 +125,14 @@ class MemoryPlane:
             self._devices[device], online=online, last_seen=None if online else self._now()
         )
 
+    def advertise(self, device: DeviceId, routes: Iterable[str]) -> None:
+        """It offers to route these; nobody has approved them by that."""
+        self._devices[device] = replace(self._devices[device], advertised_routes=words.sort_routes(routes))
+
+    def approve(self, device: DeviceId, routes: Iterable[str]) -> None:
+        """Somebody else approves these routes, and no others."""
+        self._devices[device] = replace(self._devices[device], enabled_routes=words.sort_routes(routes))
+
     def remove(self, device: DeviceId) -> None:
         """Somebody else deletes it."""
         del self._devices[device]
