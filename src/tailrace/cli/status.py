@@ -1,24 +1,30 @@
-"""`tailrace status`: one table of everything exposed."""
+"""`tailrace status`: one table of everything on the tailnet, and of what it is made with."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from tailrace import errors
-from tailrace.api import kube, names
+from tailrace.api import kube
 from tailrace.cli import cluster as clusters
 from tailrace.cli import output
 from tailrace.cli.exits import Exit
+from tailrace.fleet import stores
 from tailrace.fleet.view import Row
-from tailrace.kinds.service import view
+from tailrace.fleet.world import is_egress
+from tailrace.kinds.connector import view as connector_view
+from tailrace.kinds.egress import view as egress_view
+from tailrace.kinds.proxyclass import view as class_view
+from tailrace.kinds.service import view as service_view
+from tailrace.kinds.tailnet import view as tailnet_view
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
-from tailrace.proxy import names as proxy_names
+from tailrace.kube.resource import Resource
 
 HEAD = ("OBJECT", "MODE", "DEVICE", "ADDRESSES", "URLS", "READY", "REASON", "AGE")
 REFRESH = 2.0
@@ -38,9 +44,10 @@ async def status(
     ] = False,
     cluster: clusters.Target | None = None,
 ) -> int:
-    """Show what is exposed: object, mode, device, addresses, working URLs, condition, age.
+    """Show what is exposed, led out or routed: object, mode, device, addresses, URLs or routes, condition, age.
 
-    The table shows the first address and URL of each; `-o json` and `-o yaml` have all of them and the messages.
+    The table shows the first address and URL of each; `-o json` and `-o yaml` have all of them and the messages. An egress
+    has as URL where it leads to. ProxyClasses and Tailnets have a row each; with a namespace there are its Services alone.
 
     Example: `tailrace status -n default -o json`
     """
@@ -67,36 +74,63 @@ async def gather_again(cluster: Kube, namespace: str | None, rows: list[Row]) ->
 
 
 async def gather_rows(cluster: Kube, namespace: str | None) -> list[Row]:
-    """A row for each Service that concerns us, sorted by namespace and name."""
+    """A row for each object that concerns us, sorted by kind, namespace and name. A namespace has Services alone."""
     operator = await clusters.find_operator(cluster)
+    wide = namespace is None
     async with clusters.together() as group:
-        listing = group.create_task(cluster.list(resources.SERVICES, namespace))
+        services = group.create_task(cluster.list(resources.SERVICES, namespace))
         children = group.create_task(list_children(cluster, operator.namespace))
-    services, (secrets, workloads) = listing.result(), children.result()
-    states = {s.metadata.name: s for s in secrets}
-    sets = {s.metadata.name: s for s in workloads}
-    rows = []
-    for service in services:
-        if not view.concerns_us(service, operator.defaults):
-            continue
-        child = proxy_names.build_child_name("svc", service.metadata.namespace, service.metadata.name)
-        rows.append(view.build_row(service, states.get(f"{child}-0"), sets.get(child)))
+        connectors = group.create_task(list_optional(cluster, resources.CONNECTORS, wanted=wide))
+        classes = group.create_task(list_optional(cluster, resources.PROXY_CLASSES, wanted=wide))
+        tailnets = group.create_task(list_optional(cluster, resources.TAILNETS, wanted=wide))
+    states, workloads = children.result()
+    rows = [connector_view.build_row(c, workloads.get(tell("connector", c))) for c in connectors.result()]
+    rows += map(class_view.build_row, classes.result())
+    rows += map(tailnet_view.build_row, tailnets.result())
+    for service in services.result():
+        proxy = states.get(tell("svc", service)), workloads.get(tell("svc", service))
+        if is_egress(service):
+            rows.append(egress_view.build_row(service, *proxy, operator.defaults))
+        elif service_view.concerns_us(service, operator.defaults):
+            rows.append(service_view.build_row(service, *proxy))
     return sorted(rows, key=lambda row: row.object)
+
+
+type ByParent[T] = Mapping[str, T]
+"""Of each root's proxies one, by what tells the root."""
+
+
+def tell(parent: str, root: kube.Object) -> str:
+    return stores.tell_parent(parent, root.metadata.namespace, root.metadata.name)
 
 
 async def list_children(
     cluster: Kube, home: str
-) -> tuple[Sequence[kube.ProxySecret], Sequence[kube.StatefulSet]]:
+) -> tuple[ByParent[kube.ProxySecret], ByParent[kube.StatefulSet]]:
     """The proxies' Secrets and StatefulSets; who may not read them still sees the conditions."""
-    labels = f"{names.MANAGED}=true,{names.PARENT_TYPE}=svc"
     try:
         async with clusters.together() as group:
-            secrets = group.create_task(cluster.list(resources.SECRETS, home, labels=labels))
-            workloads = group.create_task(cluster.list(resources.STATEFUL_SETS, home, labels=labels))
-        return secrets.result(), workloads.result()
+            secrets = group.create_task(cluster.list(resources.SECRETS, home, labels=stores.CHILDREN))
+            workloads = group.create_task(cluster.list(resources.STATEFUL_SETS, home, labels=stores.CHILDREN))
     except errors.Denied as error:
         output.tell_once(f"note: modes, devices and URLs are left out: {error}")
-        return (), ()
+        return {}, {}
+    return index(secrets.result()), index(workloads.result())
+
+
+def index[T: kube.Object](found: Iterable[T]) -> dict[str, T]:
+    return {parent: obj for obj in found for parent in stores.index_parent(obj)}
+
+
+async def list_optional[T: kube.Object](cluster: Kube, resource: Resource[T], *, wanted: bool) -> Sequence[T]:
+    """Objects of a kind that need not be installed and that not everybody may see."""
+    try:
+        return await cluster.list(resource) if wanted else ()
+    except errors.NotFound:
+        return ()
+    except errors.Denied as error:
+        output.tell_once(f"note: {resource.plural} are left out: {error}")
+        return ()
 
 
 def print_rows(rows: list[Row], form: output.Format) -> None:
@@ -109,7 +143,7 @@ def print_rows(rows: list[Row], form: output.Format) -> None:
             row.mode,
             row.device.partition(".")[0],
             shorten(row.addresses),
-            shorten(row.urls),
+            shorten(row.urls or row.routes),
             row.ready,
             row.reason,
             output.describe_age(row.created),
