@@ -16,7 +16,7 @@ from tailrace.fleet import ranges, stores, wish
 from tailrace.fleet.gather import Fleet
 from tailrace.fleet.ranges import Range
 from tailrace.fleet.stores import key_of
-from tailrace.fleet.world import Admission, Children, find_place, is_egress
+from tailrace.fleet.world import Admission, Children, find_place, is_egress, root_of_service
 from tailrace.kinds.egress import decide, failure, request, target
 from tailrace.kinds.egress.inputs import Inputs
 from tailrace.kube.resource import Key
@@ -131,7 +131,8 @@ class Egresses:
         inputs = await self.gather(key, service, proxies)
         if service is not None and leads:
             self._led[key] = self.find_led(service, inputs.tailnet.devices)
-        plan = decide.decide(inputs)
+        root = root_of_service(service) if service is not None else None
+        plan = self.fleet.stand_back(root, proxies) or decide.decide(inputs)
         return await self.fleet.carry_out(
             self.controller,
             key,

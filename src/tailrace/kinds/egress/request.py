@@ -112,8 +112,7 @@ def read_address(key: str, value: str, wrong: list[str]) -> spec.TailnetAddress 
             named = ""
         wrong.append(f'{key} "{value}" is not an IP address: {hint}{named}write one such as "100.64.0.7"')
         return None
-    unfit = address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
-    if unfit or "%" in value:
+    if address.is_link_local or address.is_multicast or address.is_unspecified or "%" in value:
         wrong.append(
             f'{key} "{value}" is an address that no proxy can lead to: write that of a device or host'
         )

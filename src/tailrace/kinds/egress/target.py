@@ -53,9 +53,14 @@ class Path:
         return str(self.route) in self.device.enabled_routes
 
     @property
-    def is_served(self) -> bool:
-        """Whether traffic for it goes through this device now, or would if its fellows failed."""
-        return self.is_advertised and self.is_approved and self.device.online
+    def is_primary(self) -> bool:
+        """Whether the control plane says that of several this one serves."""
+        return str(self.route) in (self.device.serving_routes or ())
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether clients know of it."""
+        return self.is_advertised and self.is_approved
 
 
 def judge(case: Case) -> Claim:
@@ -162,9 +167,8 @@ def find_paths(ip: Address, devices: Iterable[Device]) -> Iterator[Path]:
 
 def judge_behind(case: Case, ip: Address, devices: list[Device]) -> Claim | list[Fault]:
     accepts = list(check_accepts(case, ip))
-    # The most specific route wins in every client, so it is looked at first.
-    paths = sorted(find_paths(ip, devices), key=lambda p: -p.route.prefixlen)
-    served = next((p for p in paths if p.is_served), None)
+    paths = sorted(find_paths(ip, devices), key=lambda p: (-p.route.prefixlen, not p.is_primary))
+    served = find_served(paths)
     if served is None:
         return [*accepts, explain_unserved(case, ip, paths)]
     if accepts:
@@ -172,6 +176,15 @@ def judge_behind(case: Case, ip: Address, devices: list[Device]) -> Claim | list
     name = served.device.fqdn or served.device.name
     message = f"{ip} is reached through {name}, which serves {served.route}"
     return Claim(status=True, reason=Reason.ROUTE_SERVED, message=message)
+
+
+def find_served(paths: list[Path]) -> Path | None:
+    """The way that traffic takes. Clients choose the most specific route that they know of, be its router connected or
+    not; only a control plane that says who serves takes the routes of those that are gone away from them."""
+    tells = any(p.device.serving_routes is not None for p in paths)
+    usable = [p for p in paths if p.is_usable]
+    best = [p for p in usable if tells or p.route == usable[0].route]
+    return next((p for p in best if p.device.online), None)
 
 
 def check_accepts(case: Case, ip: Address) -> Iterator[Fault]:
@@ -193,7 +206,7 @@ def check_accepts(case: Case, ip: Address) -> Iterator[Fault]:
 def explain_unserved(case: Case, ip: Address, paths: list[Path]) -> Fault:
     """The nearest miss: a router that is off, one that nobody approved, one that no longer advertises, none."""
     for path in paths:
-        if path.is_advertised and path.is_approved:
+        if path.is_usable:
             name = path.device.fqdn or path.device.name
             return Fault(
                 Reason.ROUTER_OFFLINE,
