@@ -131,10 +131,10 @@ async def build_clean_start(world: World[Any]) -> dict[Any, Any]:
             there = find(world.plane, name)
             clean.plane.set_online(find(clean.plane, name).id, there.online)
             clean.plane.approve(find(clean.plane, name).id, there.enabled_routes)
-        put_class(clean)
         notes = service["metadata"].get("annotations", {})
         meta = {"name": WEB.name, "namespace": WEB.namespace, "annotations": notes}
         clean.cluster.put(resources.SERVICES, {"metadata": meta, "spec": service["spec"]})
+        put_class(clean)
         await clean.settle(WEB)
         return clean.snapshot()
 
@@ -143,7 +143,7 @@ def spoil_all(world: World[Any], trouble: Iterable[errors.TailraceError | None])
     world.cluster.faults.extend(trouble)
 
 
-slow = examples(40)
+slow = examples(60)
 
 
 async def test_a_service_leads_to_a_device() -> None:
@@ -333,7 +333,7 @@ CONTROL_PLANES: list[tuple[Dialect, tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("dialect", "names"), CONTROL_PLANES, ids=["tailscale", "0.29", "0.30"])
-@examples(10, shrink=False)
+@examples(15, shrink=False)
 @given(
     history=edits,
     trouble=faults,
