@@ -19,6 +19,7 @@ from tailrace.api.definitions import ALL as KINDS
 from tailrace.cli import cluster as clusters
 from tailrace.cli import definitions, explain, expose, files, lint, output, render, status
 from tailrace.cli.exits import Exit
+from tailrace.tailnet import tailscale
 
 cli = App(
     name="tailrace",
@@ -65,7 +66,8 @@ def render_command(
         settings.replace_namespace(loaded, loaded.namespace or "tailscale"),
         operator.find_login_server(loaded),
     )
-    found = render.render(files.read_documents(file), install, datetime.now(UTC))
+    documents = files.read_documents(file)
+    found = render.render(documents, install, datetime.now(UTC), tailscale=tailscale.LOGIN_SERVER)
     for note in found.notes:
         output.tell(f"note: {note}")
     print(yaml.safe_dump_all([dict(m) for m in found.manifests], sort_keys=False, width=110), end="")
