@@ -13,6 +13,7 @@ from tailrace import errors
 from tailrace.kube import resources
 from tailrace.kube.resource import Key
 from tailrace.sandbox.controlplane.records import Dialect
+from tailrace.tailnet import port
 from tests.laws.histories import (
     Edit,
     Trouble,
@@ -183,6 +184,8 @@ def test_the_four_laws_on_every_control_plane(
             tailnet.faults.script.extend(before)
             await live_through(world, history, EDITS, HOME)
             mend(world)
+            while not tailnet.edge.has(port.Capability.ROUTES):
+                await tailnet.edge.probe()  # a spoilt one is made again half a minute later
             await world.settle(HOME, turns=60)
             writes = world.cluster.writes
             assert (await world.reconcile(HOME)).ops == ()

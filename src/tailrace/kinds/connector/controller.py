@@ -17,7 +17,7 @@ from tailrace.fleet.gather import Fleet
 from tailrace.fleet.ranges import list_own_ranges
 from tailrace.fleet.stores import key_of
 from tailrace.fleet.world import Admission, Children, Tailnet, is_egress
-from tailrace.kinds.connector import decide, failure, request
+from tailrace.kinds.connector import decide, failure, request, truth
 from tailrace.kinds.connector.inputs import Accepting, Inputs, Neighbour, Surroundings
 from tailrace.kinds.connector.place import Places, find_places
 from tailrace.kube import resources
@@ -111,7 +111,8 @@ class Connectors:
     async def reconcile(self, key: Key) -> ops.Result:
         connector = self.store.get(*key)
         inputs = await self.gather(key, connector)
-        plan = decide.decide(inputs)
+        root = truth.build_root(connector) if connector is not None else None
+        plan = self.fleet.stand_back(root, inputs.proxies) or decide.decide(inputs)
         return await self.fleet.carry_out(
             self.controller,
             key,

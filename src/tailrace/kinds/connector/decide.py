@@ -241,8 +241,9 @@ def derive_result(case: Case, told: Claims | None, surplus: ops.Plan, *, quiet: 
     if not ready.status:
         after = proxy_truth.QUIET.total_seconds() if quiet else None
         connected = told.online is not None and told.online.status
-        waits = after or (RECHECK if connected and expects(case, told) else None)
-        return ops.Result(waiting_on=str(ready.reason), requeue_after=waits)
+        # What we may ask for is learnt from time to time, and no watch reports it.
+        unasked = ready.reason is Reason.ROUTES_UNKNOWN or (connected and expects(case, told))
+        return ops.Result(waiting_on=str(ready.reason), requeue_after=after or (RECHECK if unasked else None))
     return surplus.result
 
 

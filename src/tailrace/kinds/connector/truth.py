@@ -117,7 +117,10 @@ def judge_routes(case: Case) -> tuple[Named, ...]:
     if not own or not case.wish.routes:
         return ()
     if not tailnet.can_route:
-        text = "the control plane, or our credential for it, tells nothing about routes: look there whether they are approved"
+        text = (
+            "our credential may not ask about routes (with Tailscale or Headscale's OAuth clients that is the scope "
+            "devices:routes): look on the control plane whether they are approved"
+        )
         claim = Claim(status=None, reason=Reason.ROUTES_UNKNOWN, message=text)
     elif not tailnet.fresh:
         claim = Claim(status=None, reason=Reason.ROUTES_UNKNOWN, message=tailnet.problem)
