@@ -1,7 +1,8 @@
 """The demo: the Services of five clusters on an emulated tailnet, with the real operator and real bytes.
 
 Everything happens in one process (`tailrace sandbox` does the same and stays): the Services become devices, each is
-asked over the tailnet, a device is deleted behind the operator's back, and one Service leaves again.
+asked over the tailnet, a device is deleted behind the operator's back, and one Service leaves again. Then the ways beyond
+the cluster: from a pod to a machine behind a router elsewhere, and from a laptop to a machine beside the cluster.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from tailrace.api import names
-from tailrace.cli import files, output, sandbox
+from tailrace.cli import files, output, sandbox, status
 from tailrace.fleet import view
 from tailrace.sandbox.controlplane.records import Node
 from tailrace.sandbox.kubernetes.resources import Ref
+from tailrace.sandbox.workloads.outside import Device
 from tailrace.sandbox.world import Options, World
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "deploy" / "examples"
@@ -28,6 +30,35 @@ DEADLINE = 60.0  # seconds
 REFRESH = (
     "3s"  # how often the operator lists devices while nothing is expected; a minute unless told otherwise
 )
+
+HOUSE, INVERTER, ALIAS = "192.168.47.0/24", "192.168.47.20", "inverter.solar.svc.cluster.local"
+OFFICE, PRINTER = "172.20.7.0/24", "172.20.7.20"
+OURS = "tailscale.com/v1alpha1"
+EGRESS: list[dict[str, Any]] = [
+    {
+        "apiVersion": OURS,
+        "kind": "ProxyClass",
+        "metadata": {"name": "accept-routes"},
+        "spec": {"tailscale": {"acceptRoutes": True}},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "inverter",
+            "namespace": "solar",
+            "annotations": {names.TAILNET_IP: INVERTER},
+            "labels": {names.PROXY_CLASS: "accept-routes"},
+        },
+        "spec": {"type": "ExternalName", "externalName": "unset", "ports": [{"name": "http", "port": 80}]},
+    },
+]
+CONNECTOR: dict[str, Any] = {
+    "apiVersion": OURS,
+    "kind": "Connector",
+    "metadata": {"name": "office"},
+    "spec": {"subnetRouter": {"advertiseRoutes": [OFFICE]}},
+}
 
 
 async def main(dialect: sandbox.Dialect) -> None:
@@ -51,6 +82,14 @@ async def main(dialect: sandbox.Dialect) -> None:
                 await repair(world, device_of(rows, REPAIRED))
                 title("One Service is taken off the tailnet, and nothing of it stays")
                 await unexpose(world, GONE, device_of(rows, GONE))
+                title(
+                    "Out of the cluster: a pod asks a machine behind a router that is elsewhere on the tailnet"
+                )
+                await lead_out(world, running)
+                title(
+                    "Into a network beside the cluster: a Connector routes, as soon as somebody approves it"
+                )
+                await route(world, running)
     print(
         f"\nAll of it took {time.monotonic() - began:.0f} seconds. `tailrace sandbox` keeps such a cluster running."
     )
@@ -157,6 +196,58 @@ async def unexpose(world: World, service: tuple[str, str], device: str) -> None:
     print(
         f"device {device} is gone, and of Secret, StatefulSet, Pod, Role, finalizer and conditions 0 are left"
     )
+
+
+async def lead_out(world: World, running: sandbox.Running) -> None:
+    """An egress: the router's route is approved, and the proxy accepts it by its ProxyClass."""
+    world.host(INVERTER, lan="house", name="inverter")
+    router = world.join("attic", routes=[HOUSE], lan="house")
+    world.plane.tailnet.approve_routes(router.id, [HOUSE])
+    world.apply(EGRESS)
+    show_row(await wait_row(running, "service/solar/inverter", "Ready"))
+    print(f"\npod$ curl http://{ALIAS}/\n{await answer(world, ALIAS)}")
+
+
+async def route(world: World, running: sandbox.Running) -> None:
+    """A Connector that nobody has approved says so, and how; then a laptop gets through it."""
+    world.host(PRINTER, lan="cluster", name="printer")
+    world.apply([CONNECTOR])
+    waits = await wait_row(running, "connector/office", "RoutesNotApproved")
+    show_row(waits)
+    print(f"\n{waits.message}\n\n$ kubectl annotate connector office {names.APPROVE_ROUTES}=true")
+    patch = {"metadata": {"annotations": {names.APPROVE_ROUTES: "true"}}}
+    world.cluster.patch(Ref("tailscale.com", "v1alpha1", "connectors"), "office", patch, "merge")
+    print((await wait_row(running, "connector/office", "Ready")).message)
+    laptop = world.join("laptop")
+    laptop.accept_routes = True
+    print(f"\nlaptop$ curl http://{PRINTER}/\n{await answer(laptop, PRINTER)}")
+
+
+async def wait_row(running: sandbox.Running, name: str, reason: str) -> view.Row:
+    """The row of `tailrace status`, as soon as it says this."""
+    began = time.monotonic()
+    while True:
+        rows = {row.object: row for row in await status.gather_rows(running.admin, None)}
+        if name in rows and rows[name].reason == reason:
+            return rows[name]
+        said = f", but {rows[name].reason}: {rows[name].message}" if name in rows else ""
+        await wait_a_little(began, f"{name} is not {reason}{said}")
+
+
+def show_row(row: view.Row) -> None:
+    where = ", ".join(row.urls or row.routes)
+    cells = (row.object, row.device.partition(".")[0], where, row.mode, row.ready, row.reason)
+    head = ("OBJECT", "DEVICE", "URL OR ROUTES", "MODE", "READY", "REASON")
+    output.print_table(head, [cells], empty="")
+
+
+async def answer(asker: World | Device, host: str) -> str:
+    began = time.monotonic()
+    while True:
+        with contextlib.suppress(OSError):
+            code, body = await asker.fetch(host)
+            return f"{code} {body.decode().splitlines()[0]}"
+        await wait_a_little(began, f"{host} does not answer")
 
 
 def leftovers(world: World, service: tuple[str, str], device: str) -> list[str]:
