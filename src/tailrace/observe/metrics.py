@@ -6,6 +6,7 @@ many of, an id or a URL.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -126,6 +127,25 @@ CONNECTOR_APP_CONNECTORS = _gauge(
     "k8s_connector_appconnector_resources", "Connectors that are app connectors."
 )
 
+# egress, by the official operator's name
+EGRESS_PROXIES = _gauge("k8s_egress_proxies", "Services that lead out of the cluster.")
+
+# what is left over
+SWEPT = _counter(
+    "tailrace_swept_total",
+    "What was taken away because nobody needs it: orphan (a device of the orphan record), proxy (given to its room) or key.",
+    "what",
+)
+LEFT_OVER = _gauge(
+    "tailrace_left_over",
+    "What the last sweep of a tailnet found left over: orphan, proxy, device or key. `tailrace gc` shows it.",
+    "tailnet",
+    "what",
+)
+LAST_SWEEP = _gauge(
+    "tailrace_last_sweep_timestamp_seconds", "When a tailnet was last swept, as a Unix time.", "tailnet"
+)
+
 # the process
 LEADER = _gauge(
     "tailrace_leader", "1 while this process holds the lease (or needs none), 0 while it stands by."
@@ -142,6 +162,12 @@ BUILD.labels(tailrace.__version__).set(1)
 TABLE: tuple[Row, ...] = tuple(_rows)
 
 prometheus_client.ProcessCollector(registry=REGISTRY)
+
+
+def drop(metric: Gauge, *labels: str) -> None:
+    """Forget the numbers of something that is no more."""
+    with contextlib.suppress(KeyError):  # never set
+        metric.remove(*labels)
 
 
 def observe_kube_request(verb: str, resource: str, code: int, seconds: float) -> None:

@@ -21,6 +21,7 @@ from tailrace.kinds.egress import decide, failure, request, target
 from tailrace.kinds.egress.inputs import Inputs
 from tailrace.kube.resource import Key
 from tailrace.kube.store import Event
+from tailrace.observe import metrics
 from tailrace.plan import ops
 from tailrace.proxy import names as proxy_names
 from tailrace.runtime.controller import Controller
@@ -57,7 +58,7 @@ class Egresses:
 
     # --- from events to keys -----------------------------------------------------------------------------------
 
-    def list_egresses(self) -> Iterable[kube.Service]:
+    def list_egresses(self) -> tuple[kube.Service, ...]:
         return self.fleet.stores.services.by_index(BY_EGRESS, ALL)
 
     def list_names(self, namespace: str) -> Iterable[str]:
@@ -68,6 +69,8 @@ class Egresses:
         """The Service itself, when it leads out or did, and those that share a hostname with it before or after."""
         before = index_hostname(event.old) if event.old else ()
         after = index_hostname(event.new) if event.new else ()
+        if bool(before) != bool(after):
+            metrics.EGRESS_PROXIES.set(len(self.list_egresses()))
         if before or after or (event.new is not None and names.FINALIZER in event.new.metadata.finalizers):
             yield key_of(event.obj)
         for hostname in {*before} ^ {*after}:

@@ -236,7 +236,7 @@ def explain_approval(ip: Address, path: Path) -> str:
     """Which device, and the ways to approve: once, or for ever in the policy."""
     device, route = path.device, str(path.route)
     whole = ",".join(sorted({*device.enabled_routes, route}))
-    who = list(device.tags) or [device.user or "its owner"]
+    who = list(device.tags) or [name_user(device.user)]
     line = json.dumps({"autoApprovers": {"routes": {route: who}}})
     off = "" if device.online else f"; it is not connected either{tell_since(device)}"
     return (
@@ -244,6 +244,13 @@ def explain_approval(ip: Address, path: Path) -> str:
         f"admin console (Machines, Edit route settings), or by headscale nodes approve-routes --identifier {device.id} "
         f"--routes {whole}, or for ever by {line} in the policy{off}"
     )
+
+
+def name_user(user: str | None) -> str:
+    """As a policy names somebody: Headscale's users, which need not be addresses, with an @ behind."""
+    if not user:
+        return "its owner"
+    return user if "@" in user else f"{user}@"
 
 
 def guess_network(ip: Address) -> str:
