@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,18 +23,23 @@ from tailrace.fleet import admission, gather, stores
 from tailrace.fleet.install import Defaults, Install
 from tailrace.kinds.connector.controller import Connectors
 from tailrace.kinds.egress.controller import Egresses
+from tailrace.kinds.orphan import decide as orphan_decide
 from tailrace.kinds.orphan.controller import Orphans
 from tailrace.kinds.proxyclass.controller import ProxyClasses
 from tailrace.kinds.service.controller import Services
+from tailrace.kinds.sweep.controller import Kind, Sweeper
+from tailrace.kinds.sweep.inputs import Remembered
 from tailrace.kinds.tailnet import watched as tailnet_secrets
 from tailrace.kinds.tailnet.controller import TailnetObjects, build_mint
 from tailrace.kube.client import Kube, allow_all
+from tailrace.kube.resource import Key, key_of
 from tailrace.observe import logs, metrics
 from tailrace.plan import ops
 from tailrace.plan.executor import Executor
 from tailrace.proxy import spec
 from tailrace.runtime import health as healths
 from tailrace.runtime import published
+from tailrace.runtime.controller import Controller
 from tailrace.runtime.events import Notice, Recorder
 from tailrace.runtime.leader import Elector
 from tailrace.runtime.manager import Manager
@@ -161,11 +167,12 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     egresses = Egresses(fleet, workers=settings.workers)
     classes, connectors = ProxyClasses(fleet, acting), Connectors(fleet)
     objects = build_tailnet_objects(settings, fleet, edges.cluster, orphans)
+    sweeper = build_sweeper(fleet, orphans, connectors, (services.controller, egresses.controller))
     watches = stores.build_watches(shared, edges.cluster, install.namespace)
     watches += [*services.build_watches(edges.cluster), orphans.build_watch(edges.cluster, install.namespace)]
     watches += [*connectors.build_watches(edges.cluster), objects.build_watch(edges.cluster)]
     manager = Manager(elector=elector)
-    for room in (services, egresses, connectors, classes, objects, orphans):
+    for room in (services, egresses, connectors, classes, objects, orphans, sweeper):
         manager.add(room.controller)
     for watch in watches:
         manager.add_reflector(watch)
@@ -218,6 +225,39 @@ def build_tailnet_objects(
     )
     fleet.on_user_change(room.wake)
     return room
+
+
+def build_sweeper(
+    fleet: gather.Fleet, orphans: Orphans, connectors: Connectors, services: Sequence[Controller]
+) -> Sweeper:
+    """The room that finds what is left over, with the ways to those that take proxies away."""
+
+    def wake_service(key: Key) -> None:
+        """Whose it was, a proxy says by its objects alone: each of the two rooms looks."""
+        for controller in services:
+            controller.enqueue(key)
+
+    def list_remembered() -> tuple[Remembered, ...]:
+        records = orphans.store.list()
+        return tuple(
+            Remembered(
+                key=entry.key,
+                device=entry.device,
+                name=entry.note.name,
+                object=entry.note.object,
+                tailnet=entry.note.tailnet,
+            )
+            for record in records
+            for entry in orphan_decide.list_entries(record)
+        )
+
+    kinds = {
+        "svc": Kind(list_keys=lambda: (key_of(s) for s in fleet.stores.services.list()), wake=wake_service),
+        "connector": Kind(
+            list_keys=lambda: (key_of(c) for c in connectors.store.list()), wake=connectors.controller.enqueue
+        ),
+    }
+    return Sweeper(fleet, kinds, list_remembered)
 
 
 def build_elector(settings: Settings, cluster: Kube, namespace: str) -> Elector | None:

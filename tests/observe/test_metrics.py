@@ -17,6 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import tailrace
 from tailrace import app, settings
+from tailrace.api import names
+from tailrace.kinds.sweep import controller as sweep
 from tailrace.kube.client import Kube
 from tailrace.observe import metrics
 from tailrace.runtime import health
@@ -33,7 +35,7 @@ UNSET = -1.0
 
 
 class Api:
-    """An API server that has one Service and one object that nobody can read, takes every write, and fails once when
+    """An API server that has one Service, one orphan and one object that nobody can read, takes every write, and fails once when
     it is watched and once when it is written to."""
 
     def __init__(self) -> None:
@@ -48,14 +50,17 @@ class Api:
         if request.method == "GET":
             return httpx2.Response(200, content=self.watch(plural))
         obj = msgspec.json.decode(request.content)
+        obj["data"] = {key: value for key, value in obj.get("data", {}).items() if value is not None}
         version = str(next(self.versions))
-        obj["metadata"] = {"uid": f"uid-{version}", **obj["metadata"], "resourceVersion": version}
+        obj["metadata"] = {"uid": f"uid-{version}", **obj.get("metadata", {}), "resourceVersion": version}
         return httpx2.Response(200, json=obj)
 
     async def watch(self, plural: str) -> AsyncIterator[bytes]:
         """The streaming list; then it is silent for as long as somebody listens."""
         unreadable = {"metadata": {"name": "odd", "namespace": "demo"}, "spec": {"ports": 1}}
-        for obj in (build_service(), unreadable) if plural == "services" else ():
+        orphans = {"metadata": {"name": names.ORPHANS, "namespace": "tailscale"}, "data": {"n1": "{}"}}
+        known = {"services": (build_service(), unreadable), "configmaps": (orphans,)}
+        for obj in known.get(plural, ()):
             yield build_line("ADDED", obj)
         end = {"annotations": {"k8s.io/initial-events-end": "true"}, "resourceVersion": "1"}
         yield build_line("BOOKMARK", {"metadata": end})
@@ -95,6 +100,7 @@ async def test_a_small_run_of_the_operator_sets_every_metric(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "BEAT", 0.01)
+    monkeypatch.setattr(sweep, "FIRST", 0.01)
     async with await ControlPlane.start("tailscale") as plane:
         for key in ("client_id", "client_secret"):
             (tmp_path / key).write_text(plane.credentials[key])

@@ -39,6 +39,9 @@ class Connectors:
     store: Store[Connector] = field(default_factory=lambda: Store("connectors"))
     controller: Controller = field(init=False)
     workers: int = 4
+    _met: dict[Key, frozenset[port.DeviceId]] = field(
+        default_factory=dict
+    )  # devices that a Connector's routes or names met when it was last looked at: one that went tells nothing itself
 
     def __post_init__(self) -> None:
         stores = self.fleet.stores
@@ -84,19 +87,17 @@ class Connectors:
         return [] if old is not None and new is not None and old.spec == new.spec else self.list_keys()
 
     def note_devices(self, tailnet: str, changed: frozenset[port.DeviceId]) -> None:
-        """Wake those that share routes or a name with a device that changed; without devices the tailnet itself has
-        changed: whoever uses it is worked on now, not when its backoff ends."""
+        """Wake those that share, or shared, routes or a name with a device that changed; without devices the tailnet
+        itself has changed: whoever uses it is worked on now, not when its backoff ends."""
         member = self.fleet.tailnets.get(tailnet)
         known = member.devices.snapshot().by_id if member is not None else {}
         found = [known[device] for device in changed if device in known]
-        routes = {route for device in found for route in device.enabled_routes}
-        hostnames = {device.name.lower() for device in found}
         for connector in self.store.list():
             if connector.spec.tailnet != tailnet:
                 continue
-            wish = request.read_request(connector, self.fleet.install.defaults)
-            if not changed or routes & {*wish.routes} or hostnames & {*wish.hostnames}:
-                self.controller.enqueue(key_of(connector), low=not changed)
+            key, wish = key_of(connector), request.read_request(connector, self.fleet.install.defaults)
+            if not changed or changed & self._met.get(key, frozenset()) or find_met(wish, found):
+                self.controller.enqueue(key, low=not changed)
 
     def count(self) -> None:
         """The gauges of the official operator."""
@@ -111,6 +112,11 @@ class Connectors:
     async def reconcile(self, key: Key) -> ops.Result:
         connector = self.store.get(*key)
         inputs = await self.gather(key, connector)
+        if connector is None:
+            self._met.pop(key, None)
+        elif inputs.tailnets:
+            wish = request.read_request(connector, self.fleet.install.defaults)
+            self._met[key] = find_met(wish, inputs.tailnets[0].devices)
         root = truth.build_root(connector) if connector is not None else None
         plan = self.fleet.stand_back(root, inputs.proxies) or decide.decide(inputs)
         return await self.fleet.carry_out(
@@ -191,3 +197,9 @@ class Connectors:
         for found in others:
             if found.spec.proxyClass in classes:
                 yield Accepting(user=f"Connector {found.metadata.name}", proxy_class=found.spec.proxyClass)
+
+
+def find_met(wish: request.Request, devices: Iterable[port.Device]) -> frozenset[port.DeviceId]:
+    """The devices with whose routes or names a Connector has to do, its own among them."""
+    routes, hostnames = {*wish.routes}, {*wish.hostnames}
+    return frozenset(d.id for d in devices if routes & {*d.enabled_routes} or d.name.lower() in hostnames)

@@ -12,6 +12,7 @@ from tailrace.kube.client import Kube
 from tailrace.kube.resource import Key
 from tailrace.kube.store import Store
 from tailrace.kube.watch import Watch
+from tailrace.observe import metrics
 from tailrace.plan import ops
 from tailrace.plan.executor import Executor
 from tailrace.runtime.controller import Controller
@@ -45,7 +46,9 @@ class Orphans:
         failed: errors.TailraceError | None = None
         for tailnet in decide.list_tailnets(record):
             try:
-                await self.executor.run(decide.decide(record, tailnet))
+                plan = decide.decide(record, tailnet)
+                await self.executor.run(plan)
+                metrics.SWEPT.labels("orphan").inc(sum(isinstance(op, ops.ForgetOrphan) for op in plan.ops))
             except errors.TailraceError as error:
                 failed = failed or error
         if failed is not None:
