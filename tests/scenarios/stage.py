@@ -7,6 +7,7 @@ Objects are called as `tailrace status` calls them: `service/solar/grafana`, `co
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -154,6 +155,15 @@ class Stage:
         found = [s.doc for s in stored if mine.items() <= (s.doc["metadata"].get("labels") or {}).items()]
         return sorted(found, key=lambda doc: str(doc["metadata"]["name"]))
 
+    @staticmethod
+    def config_of(secret: Doc) -> str:
+        """What a proxy's Secret tells it to be: its newest configuration."""
+        return Stage.value_of(secret, max(name for name in secret["data"] if name.startswith("cap-")))
+
+    @staticmethod
+    def value_of(secret: Doc, key: str) -> str:
+        return base64.b64decode(secret["data"][key]).decode()
+
     def left_overs(self) -> list[str]:
         """Everything that the operator ever made or wrote and that is still there; its own settings and the text of
         the user's manifests do not count."""
@@ -219,8 +229,9 @@ class Stage:
 
         await self.until(holds, lambda: self.events(what))
 
-    async def nothing_left(self) -> None:
-        await self.until(lambda: not self.left_overs(), self.left_overs)
+    async def nothing_left(self, *but: str) -> None:
+        """Until nothing is, but for what is named as `left_overs` names it."""
+        await self.until(lambda: sorted(self.left_overs()) == sorted(but), self.left_overs)
 
     def conditions(self, what: str) -> Mapping[str, Condition]:
         """All of them, for a reader of a failure."""
@@ -267,13 +278,13 @@ def locate(what: str) -> tuple[Ref, str, str]:
 
 @contextlib.asynccontextmanager
 async def raise_stage(
-    folder: Path, dialect: Dialect, *, policy: str = "", pod_security: str = "privileged"
+    folder: Path, dialect: Dialect, *, policy: str = "", pod_security: str = "privileged", early: str = ""
 ) -> AsyncIterator[Stage]:
     """The cluster, with an operator whose namespace enforces `pod_security`. `policy`: the tailnet's, when not the
-    usual one."""
+    usual one. `early`: the file of what is there before the operator."""
     world = await World.start(folder, Options(dialect=dialect, pace=0.05))
     async with world:
-        await sandbox.fill(world, [])
+        await sandbox.fill(world, read_manifests(early) if early else [])
         label = {"pod-security.kubernetes.io/enforce": pod_security}
         world.cluster.patch(_REFS["namespace"], HOME, {"metadata": {"labels": label}}, "merge")
         if policy:
