@@ -12,7 +12,7 @@ Routes and hostnames stand in the Secrets' configuration, which a running proxy 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from tailrace.api import kube
@@ -123,11 +123,14 @@ def decide_proxies(case: Case) -> ops.Plan:
     told = truth.judge(case)
     if told is not None and taken:
         told = dataclasses.replace(told, accepted=judge_taken(taken))
-    quiet = bool(case.worlds) and all(proxy_truth.is_starting(w) for w in case.worlds)
+    quiet = bool(case.worlds) and not taken and all(proxy_truth.is_starting(w) for w in case.worlds)
     status = None if told is None or quiet else decide_status(case, told)
     return ops.Plan(
         stages=ops.stages(
-            *stages, *surplus.stages, *decide_approval(case), [status, *decide_events(case, told)]
+            *stages,
+            *surplus.stages,
+            *decide_approval(case),
+            [status, *decide_events(case, told if status else None, taken)],
         ),
         result=derive_result(case, told, surplus, quiet=quiet),
         owner=truth.build_root(case.connector).owner,
@@ -286,8 +289,8 @@ def judge_taken(taken: dict[int, str]) -> Claim:
     return Claim(status=False, reason=Reason.NAME_CONFLICT, message="; ".join(taken.values()))
 
 
-def decide_events(case: Case, told: Claims | None) -> list[ops.Op]:
-    """Told when something changes, never again for the same world."""
+def decide_events(case: Case, told: Claims | None, taken: Collection[int]) -> list[ops.Op]:
+    """Told when something changes, never again for the same world. `told` is what the status says from now on."""
     root = truth.build_root(case.connector)
     found: list[ops.Op] = []
     if told is not None and claims.changed(ConditionType.ACCEPTED, told.accepted, root):
@@ -295,6 +298,7 @@ def decide_events(case: Case, told: Claims | None) -> list[ops.Op]:
             found.append(claims.emit(root, EventReason.NAME_CONFLICT, told.accepted.message))
         overlaps = truth.describe_overlaps(case)
         found += [claims.emit(root, EventReason.ROUTES_OVERLAP, text) for text in overlaps]
-    for w in case.worlds:
-        found += provision.decide_events(w)
+    for number, w in enumerate(case.worlds):
+        if number not in taken:
+            found += provision.decide_events(w)
     return found
