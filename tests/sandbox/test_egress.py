@@ -1,0 +1,168 @@
+"""Egress from end to end: the real operator in the sandbox, and bytes through the names that it makes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tailrace.cli.sandbox import fill, free_address, run_operator
+from tailrace.sandbox.controlplane.records import Dialect
+from tailrace.sandbox.world import POD_CIDR, Options, World
+
+pytestmark = pytest.mark.anyio
+LAN, PRINTER = "192.168.1.0/24", "192.168.1.20"
+CLASS = "tailscale.com/proxy-class"
+
+type Doc = dict[str, Any]
+
+
+def egress(name: str, labels: dict[str, str] | None = None, **notes: str) -> Doc:
+    """A Service as users write it: with a placeholder for the name."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "labels": labels or {},
+            "annotations": {f"tailscale.com/{key.replace('_', '-')}": value for key, value in notes.items()},
+        },
+        "spec": {
+            "type": "ExternalName",
+            "externalName": "placeholder",
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+        },
+    }
+
+
+def proxy_class(name: str) -> Doc:
+    return {
+        "apiVersion": "tailscale.com/v1alpha1",
+        "kind": "ProxyClass",
+        "metadata": {"name": name},
+        "spec": {"tailscale": {"acceptRoutes": True}},
+    }
+
+
+@asynccontextmanager
+async def working(folder: Path, dialect: Dialect = "tailscale") -> AsyncIterator[World]:
+    """A sandbox with the operator at work."""
+    async with await World.start(
+        folder, Options(dialect=dialect, metrics=free_address(), pace=0.05)
+    ) as world:
+        await fill(world, [])
+        async with run_operator(world, TAILRACE_DEVICE_REFRESH="1s"):
+            yield world
+
+
+def find(world: World, name: str) -> Doc:
+    stored = world.cluster.store.get(("", "services"), ("default", name))
+    assert stored is not None
+    return stored.doc
+
+
+def condition(world: World, name: str, kind: str) -> tuple[str, str, str]:
+    for found in find(world, name).get("status", {}).get("conditions", ()):
+        if found["type"] == kind:
+            return found["status"], found["reason"], found["message"]
+    return "", "", ""
+
+
+async def until(world: World, holds: Callable[[], Any], name: str) -> None:
+    try:
+        async with asyncio.timeout(25):
+            while not holds():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"it stays so: {find(world, name)}") from None
+
+
+async def says(world: World, name: str, kind: str, reason: str) -> str:
+    """Wait for a reason, and give its message."""
+    await until(world, lambda: condition(world, name, kind)[1] == reason, name)
+    return condition(world, name, kind)[2]
+
+
+async def heard(world: World, name: str, expected: str) -> None:
+    """Wait until that is who answers a pod that asks for the Service by its name."""
+    async with asyncio.timeout(25):
+        while (answer := await ask(world, name)) != expected:
+            await asyncio.sleep(0.02)
+    assert answer == expected
+
+
+async def ask(world: World, name: str) -> str:
+    try:
+        status, body = await world.fetch(f"{name}.default.svc.cluster.local")
+    except OSError:
+        return ""
+    return body.decode().splitlines()[0] if status == 200 else ""
+
+
+@pytest.mark.parametrize("dialect", ["tailscale", "headscale-0.30"])
+async def test_a_pod_reaches_a_device_by_name_and_by_address(tmp_path: Path, dialect: Dialect) -> None:
+    """And a change of target moves the same name to another device; taken back, the Service is what it was."""
+    async with working(tmp_path, dialect) as world:
+        database, files = world.join("db"), world.join("nas")
+        world.apply(
+            [
+                egress("by-name", tailnet_fqdn=database.node.fqdn),
+                egress("by-address", tailnet_ip=files.address),
+            ]
+        )
+        await says(world, "by-name", "Ready", "Ready")
+        await says(world, "by-address", "Ready", "Ready")
+        await heard(world, "by-name", "device: db")
+        await heard(world, "by-address", "device: nas")
+        database.disconnect()
+        await says(world, "by-name", "Ready", "TargetOffline")
+        world.apply([egress("by-name", tailnet_fqdn=files.node.fqdn)])
+        await says(world, "by-name", "Ready", "Ready")
+        await heard(world, "by-name", "device: nas")
+        world.apply([egress("by-name")])
+        await until(world, lambda: not find(world, "by-name")["metadata"].get("finalizers"), "by-name")
+        assert find(world, "by-name")["spec"]["externalName"] == "placeholder"
+        assert not find(world, "by-name")["status"].get("conditions")
+        assert {node.name for node in world.plane.tailnet.nodes.all()} == {"db", "nas", "default-by-address"}
+
+
+async def test_a_pod_reaches_a_printer_behind_a_router_when_nothing_is_missing(tmp_path: Path) -> None:
+    """Each thing that is missing is named, and its mending noticed, until bytes flow."""
+    async with working(tmp_path) as world:
+        world.host(PRINTER, lan="office", name="printer")
+        world.apply([egress("printer", tailnet_ip=PRINTER)])
+        told = await says(world, "printer", "TargetReady", "RouteNotAccepted")
+        assert "acceptRoutes: true" in told
+        assert "no device of the tailnet advertises a route" in told
+        world.apply([egress("printer", {CLASS: "routes"}, tailnet_ip=PRINTER)])
+        await says(world, "printer", "Accepted", "ProxyClassNotReady")
+        world.apply([proxy_class("routes")])
+        await says(world, "printer", "TargetReady", "NoRouter")
+        router = world.join("router", routes=[LAN], lan="office")
+        assert "approve-routes" in await says(world, "printer", "TargetReady", "RouteNotApproved")
+        world.plane.tailnet.approve_routes(router.id, [LAN])
+        await says(world, "printer", "Ready", "Ready")
+        await heard(world, "printer", "host: printer")
+        router.disconnect()
+        await says(world, "printer", "Ready", "RouterOffline")
+        router.connect()
+        await says(world, "printer", "Ready", "Ready")
+        await heard(world, "printer", "host: printer")
+
+
+async def test_a_route_into_this_cluster_is_told(tmp_path: Path) -> None:
+    """A proxy that accepts it would answer pods through the tailnet: both ends are named."""
+    async with working(tmp_path) as world:
+        router = world.join("router", routes=[LAN, POD_CIDR], lan="office")
+        world.plane.tailnet.approve_routes(router.id, [LAN, POD_CIDR])
+        world.apply([proxy_class("routes"), egress("printer", {CLASS: "routes"}, tailnet_ip=PRINTER)])
+        told = await says(world, "printer", "TargetReady", "RouteLoops")
+        assert 'ProxyClass "routes" accepts routes, and device router' in told
+        assert POD_CIDR in told
+        world.plane.tailnet.approve_routes(router.id, [LAN])
+        await says(world, "printer", "Ready", "Ready")
