@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.api.connector import Connector
+from tailrace.api.connector import Connector, ConnectorSpec
+from tailrace.fleet import wish
 from tailrace.fleet.install import Defaults
 from tailrace.fleet.world import Children
 from tailrace.kinds.connector import place, request
@@ -17,7 +18,7 @@ from tailrace.proxy import names as proxy_names
 from tailrace.settings import Mode
 
 DEFAULTS = Defaults(tags=("tag:k8s",), mode=Mode.AUTO, load_balancer=False, proxy_class="for-services")
-ROUTER = {"subnetRouter": {"advertiseRoutes": ["10.1.0.0/24"]}}
+ROUTER: dict[str, Any] = {"subnetRouter": {"advertiseRoutes": ["10.1.0.0/24"]}}
 
 
 def read(name: str = "home", *, notes: dict[str, str] | None = None, **spec: Any) -> request.Request:
@@ -27,11 +28,11 @@ def read(name: str = "home", *, notes: dict[str, str] | None = None, **spec: Any
 
 def test_a_plain_router_has_one_device_and_the_defaults() -> None:
     """The default ProxyClass is not meant for Connectors."""
-    wish = read(**ROUTER)
-    assert wish.violations == ()
-    assert wish.hostnames == ("home-connector",)
-    assert (wish.tags, wish.mode, wish.proxy_class) == (("tag:k8s",), Mode.AUTO, "")
-    assert (wish.routes, wish.approve) == (("10.1.0.0/24",), False)
+    asked = read(**ROUTER)
+    assert asked.violations == ()
+    assert asked.hostnames == ("home-connector",)
+    assert (asked.tags, asked.mode, asked.proxy_class) == (("tag:k8s",), Mode.AUTO, "")
+    assert (asked.routes, asked.approve) == (("10.1.0.0/24",), False)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +47,8 @@ def test_a_plain_router_has_one_device_and_the_defaults() -> None:
 )
 def test_names_of_devices(spec: dict[str, Any], hostnames: tuple[str, ...]) -> None:
     """More replicas change no name."""
-    wish = read(**ROUTER, **spec)
-    assert (wish.hostnames, wish.violations) == (hostnames, ())
+    asked = read(**ROUTER, **spec)
+    assert (asked.hostnames, asked.violations) == (hostnames, ())
 
 
 def test_an_exit_node_is_both_default_routes() -> None:
@@ -84,13 +85,13 @@ def test_what_is_wrong_is_one_sentence(spec: dict[str, Any], sentence: str) -> N
 
 def test_all_that_is_wrong_is_told_together() -> None:
     """Routes one by one, and annotations."""
-    wish = read(
+    asked = read(
         notes={"tailrace.dev/mode": "kernl", "tailrace.dev/approve-routes": "yes"},
         subnetRouter={"advertiseRoutes": ["10.1.0.1/24", "10.2.0.1/24"]},
         appConnector={},
     )
-    assert len(wish.violations) == 5
-    assert any('did you mean "kernel"?' in told for told in wish.violations)
+    assert len(asked.violations) == 5
+    assert any('did you mean "kernel"?' in told for told in asked.violations)
 
 
 # --- places ----------------------------------------------------------------------------------------------------
@@ -104,7 +105,7 @@ def test_names_of_children_fit_whatever_the_name(name: str, number: int) -> None
     child = f"{place.build_base(name)}-{number}"
     assert len(child) <= proxy_names.STATEFULSET_LIMIT
     assert place.NUMBERED.fullmatch(child)
-    assert request.wish.LABEL.fullmatch(child)
+    assert wish.LABEL.fullmatch(child)
 
 
 @given(st.lists(words, min_size=2, max_size=2, unique=True))
@@ -115,7 +116,7 @@ def test_names_of_children_differ_for_two_connectors(names: list[str]) -> None:
 
 @given(words)
 def test_names_of_devices_are_labels_whatever_the_name(name: str) -> None:
-    spec = msgspec.convert({}, type=request.ConnectorSpec)
+    spec = msgspec.convert({}, type=ConnectorSpec)
     for hostname in request.build_hostnames(name, spec, 3):
         assert len(hostname) <= 63
         assert "." not in hostname
