@@ -107,12 +107,60 @@ def test_what_the_operator_would_refuse_is_refused_in_its_words_before_anything_
 
 
 def test_what_this_version_does_not_serve_is_refused(town: Town, person: Person) -> None:
+    grouped = service("grouped")
+    grouped["metadata"]["annotations"][names.PROXY_GROUP] = "some"
+    town.apply(grouped)
+    said = person.type("expose", "default/grouped")
+    assert said.code == Exit.USAGE
+    assert "which this version does not serve" in said.err
+
+
+def test_what_leads_out_is_not_exposed_at_once(town: Town, person: Person) -> None:
     outwards = service("out")
     outwards["metadata"]["annotations"][names.TAILNET_FQDN] = "db.example.ts.net"
     town.apply(outwards)
     said = person.type("expose", "default/out")
     assert said.code == Exit.USAGE
-    assert "which this version does not serve" in said.err
+    assert "write one of the two" in said.err
+    assert names.EXPOSE not in notes(town, "out")
+
+
+def test_a_class_shapes_the_proxy_and_is_taken_away_again(town: Town, person: Person) -> None:
+    labels = {"statefulSet": {"labels": {"team": "web"}}}
+    town.apply(
+        {
+            "apiVersion": "tailscale.com/v1alpha1",
+            "kind": "ProxyClass",
+            "metadata": {"name": "teams"},
+            "spec": labels,
+        },
+        service("shaped"),
+        backend("shaped"),
+    )
+    said = person.type("expose", "default/shaped", "--proxy-class", "teams")
+    assert said.code == Exit.OK, said.err
+    assert notes(town, "shaped")[names.PROXY_CLASS] == "teams"
+    wrong = person.type("expose", "default/shaped", "--proxy-class", "teems")
+    assert wrong.code == Exit.NOT_READY
+    assert 'ProxyClass "teems" does not exist' in wrong.err
+    assert person.type("unexpose", "default/shaped").code == Exit.OK
+    assert notes(town, "shaped") == {}
+
+
+def test_a_class_that_the_label_overrules_is_refused(town: Town, person: Person) -> None:
+    labelled = service("labelled")
+    labelled["metadata"]["labels"] = {names.PROXY_CLASS: "one"}
+    town.apply(labelled)
+    said = person.type("expose", "default/labelled", "--proxy-class", "two")
+    assert said.code == Exit.USAGE
+    assert f'the label {names.PROXY_CLASS} says "one"' in said.err
+
+
+def test_a_tailnet_that_there_is_not_is_told(town: Town, person: Person) -> None:
+    town.apply(service("lost"))
+    said = person.type("expose", "default/lost", "--tailnet", "nowhere", "--timeout", "3s")
+    assert said.code == Exit.NOT_READY
+    assert 'there is no Tailnet "nowhere"' in said.err
 
 
 def test_a_load_balancer_is_not_unexposed_by_annotations(town: Town, person: Person) -> None:

@@ -18,11 +18,13 @@ from tailrace.cli import output
 from tailrace.cli.exits import Exit
 from tailrace.fleet import wish
 from tailrace.fleet.install import Defaults
+from tailrace.fleet.world import is_egress
+from tailrace.kinds.egress import request as egress_request
 from tailrace.kinds.service import request, view
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
 
-OURS = (names.EXPOSE, names.HOSTNAME, names.TAGS, names.MODE)
+OURS = (names.EXPOSE, names.HOSTNAME, names.TAGS, names.MODE, names.PROXY_CLASS, names.TAILNET)
 LOOK = 0.5  # seconds between two looks at the Service
 GRACE = 10.0  # seconds in which a verdict from before the change may still stand there
 REFUSED = {Reason.KEY_REFUSED, Reason.CREDENTIALS_REFUSED, Reason.REFUSED_BY_CLUSTER}
@@ -39,6 +41,10 @@ async def expose(
     hostname: Annotated[str | None, Parameter(help="Name of the device. Default: NAMESPACE-NAME.")] = None,
     tags: Annotated[str | None, Parameter(help="Comma-separated tags, such as tag:k8s.")] = None,
     mode: Annotated[str | None, Parameter(help="auto, kernel or userspace.")] = None,
+    proxy_class: Annotated[str | None, Parameter(help="ProxyClass that shapes the proxy.")] = None,
+    tailnet: Annotated[
+        str | None, Parameter(help="Tailnet that it joins. Default: the operator's own.")
+    ] = None,
     wait: Wait = True,
     patience: Patience = "2m",
     cluster: clusters.Target | None = None,
@@ -48,7 +54,14 @@ async def expose(
     Example: `tailrace expose default/web --hostname web --tags tag:k8s,tag:web`
     """
     limit = parse_patience(patience)
-    wanted = {names.EXPOSE: "true", names.HOSTNAME: hostname, names.TAGS: tags, names.MODE: mode}
+    wanted = {
+        names.EXPOSE: "true",
+        names.HOSTNAME: hostname,
+        names.TAGS: tags,
+        names.MODE: mode,
+        names.PROXY_CLASS: proxy_class,
+        names.TAILNET: tailnet,
+    }
     notes: dict[str, str | None] = {key: value for key, value in wanted.items() if value is not None}
     async with clusters.connect(cluster) as found:
         service = await clusters.get_service(found, name)
@@ -107,14 +120,26 @@ def check_wish(service: kube.Service, notes: Mapping[str, str | None], defaults:
     merged = {**service.metadata.annotations, **notes}
     kept = {key: value for key, value in merged.items() if value is not None}
     metadata = msgspec.structs.replace(service.metadata, annotations=kept)
-    wish = request.read_request(msgspec.structs.replace(service, metadata=metadata), defaults)
-    wrong = wish.later or wish.violations
+    exposed = msgspec.structs.replace(service, metadata=metadata)
+    read = egress_request.read_request if is_egress(exposed) else request.read_request
+    wish = read(exposed, defaults)
+    wrong = wish.later or wish.violations or check_label(service, notes)
     if wrong:
         raise errors.Usage(f"{', '.join(wrong)}.", hint="nothing was changed")
-    if not wish.exposed:
+    if not request.is_exposed(exposed, defaults):
         raise errors.Usage(
             f"Service {describe(service)} has no address that could be exposed.", hint="nothing was changed"
         )
+
+
+def check_label(service: kube.Service, notes: Mapping[str, str | None]) -> list[str]:
+    """Of two names of a ProxyClass the label's counts."""
+    wanted, label = notes.get(names.PROXY_CLASS), service.metadata.labels.get(names.PROXY_CLASS)
+    if wanted is None or label is None or wanted == label:
+        return []
+    return [
+        f'the label {names.PROXY_CLASS} says "{label}" and counts more than --proxy-class {wanted}: change it'
+    ]
 
 
 async def annotate(

@@ -185,8 +185,7 @@ def describe_tailnet(sight: Sight, tailnet: TailnetObject) -> Rows:
     there = "complete" if found.known else "not seen"
     yield "Secret", f"{secret}, {found.explain(secret, sight.operator.namespace) or there}"
     yield "control plane", OTHER_NOT_ASKED
-    for user in sight.fleet.list_users(tailnet.metadata.name):
-        yield "used by", user
+    yield "used by", ", ".join(sight.fleet.list_users(tailnet.metadata.name)) or "nothing yet"
 
 
 # --- what they share -------------------------------------------------------------------------------------------
