@@ -104,7 +104,7 @@ ANNOTATIONS: tuple[Name, ...] = (
     ),
     Name(
         MODE,
-        "Service",
+        "Service, Connector",
         Setter.USER,
         "`auto`, `kernel` or `userspace`: how the proxy forwards. Default: the setting `TAILRACE_PROXY_MODE`. A switch keeps the device.",
     ),
@@ -116,13 +116,13 @@ ANNOTATIONS: tuple[Name, ...] = (
     ),
     Name(
         NAME_CONFLICT,
-        "Service",
+        "Service, Connector",
         Setter.USER,
         "What to do when a device of that name exists: `replace-offline` (default: delete it if it is dead and its tags are ours, otherwise refuse), `suffix` (take `name-1`), `fail`.",
     ),
     Name(
         RECREATE,
-        "Service",
+        "Service, Connector",
         Setter.USER,
         "Any new value deletes the device and makes it anew under the same name, for example to apply tags that the control plane cannot change.",
     ),

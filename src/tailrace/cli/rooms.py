@@ -17,6 +17,7 @@ from tailrace.cli.look import NOT_ASKED, OTHER_NOT_ASKED, Sight, decide_tailnet
 from tailrace.fleet.world import Children, Class, Place, Tailnet, find_place, is_egress
 from tailrace.kinds.connector import decide as connector_decide
 from tailrace.kinds.connector import mode as connector_mode
+from tailrace.kinds.connector import overlap as connector_overlap
 from tailrace.kinds.connector import place as connector_place
 from tailrace.kinds.connector import request as connector_request
 from tailrace.kinds.connector import truth as connector_truth
@@ -132,6 +133,8 @@ def describe_connector(sight: Sight, i: ConnectorInputs, connector: Connector) -
         case = connector_decide.build_case(i, connector, wish, choice)
         for sentence in connector_truth.describe_overlaps(case):
             yield "note", sentence
+        if told := connector_overlap.describe_dns(wish.routes):
+            yield "DNS", told
     for sentence in wish.violations:
         yield "wrong", sentence
 

@@ -119,6 +119,17 @@ def describe_homes(name: str, wanted: Sequence[str]) -> Iterable[str]:
             )
 
 
+def describe_dns(wanted: Sequence[str]) -> str:
+    """What goes down with the Connector and shows nowhere in the cluster; empty where it leads to no network."""
+    if all(route in routing.EXIT for route in wanted):
+        return ""
+    return (
+        "the tailnet's DNS settings are not read: if one of its nameservers is behind these routes, names stop resolving "
+        "for every device when this Connector goes or is away. Give the tailnet a second nameserver, or this Connector two "
+        "replicas"
+    )
+
+
 def suggest_site(name: str) -> int:
     """A number for a site, 1 to 65535, the same each time."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % (routing.SITES - 1) + 1
