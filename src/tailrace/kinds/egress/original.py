@@ -134,8 +134,8 @@ def build_return(i: Inputs, before: kube.ServiceSpec, now: kube.ServiceSpec) -> 
         body.pop("clusterIPs", None)
     same = [port_of(p) for p in now.ports] == [port_of(p) for p in before.ports]
     free = not any(str(p.nodePort) in i.taken for p in before.ports)
-    if not now.ports or (same and free and any(p.nodePort for p in before.ports)):
-        body["ports"] = known.get("ports", [])
+    if before.ports and (not now.ports or (same and free and any(p.nodePort for p in before.ports))):
+        body["ports"] = known["ports"]
     return body
 
 

@@ -90,7 +90,8 @@ def read_name(value: str, wrong: list[str]) -> spec.TailnetName | None:
     """A device's full name under any base domain, without its trailing dot."""
     name = value.removesuffix(".")
     labels = name.split(".")
-    if len(labels) > 1 and len(name) <= 253 and all(wish.LABEL.fullmatch(label) for label in labels):
+    valid = all(wish.LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
+    if valid and len(labels) > 1 and len(name) <= 253:
         return spec.TailnetName(fqdn=name.lower())
     try:
         ipaddress.ip_address(value)

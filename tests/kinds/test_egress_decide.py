@@ -1,0 +1,332 @@
+"""What is said and done about an egress: a table of worlds."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tailrace.api import kube, names
+from tailrace.api.conditions import ConditionType
+from tailrace.api.proxyclass import ProxyClass, Spec, Tailscale
+from tailrace.fleet.claims import Claim
+from tailrace.fleet.ranges import Range
+from tailrace.fleet.world import Admission, Children, Class, Tailnet
+from tailrace.kinds.egress import decide, original, request, target
+from tailrace.kinds.egress.inputs import Inputs
+from tailrace.plan import ops
+from tailrace.tailnet.port import Device, DeviceId
+from tests.support.world import INSTALL
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LAN, PRINTER = "192.168.1.0/24", "192.168.1.20"
+OWN = (Range("10.244.0.0/16", "pods"), Range("10.96.0.0/12", "Services"))
+MAPPED = "fd7a:115c:a1e0:b1a:0:7:c0a8:0/112"
+
+
+def device(name: str, *, online: bool = True, domain: str | None = "lab.example", **more: Any) -> Device:
+    values = {"addresses": ("100.64.0.9", "fd7a:115c:a1e0::9"), "tags": (), **more}
+    return Device(
+        id=DeviceId(name),
+        name=name,
+        hostname=name,
+        fqdn=f"{name}.{domain}" if domain else None,
+        online=online,
+        last_seen=None if online else NOW,
+        **values,
+    )
+
+
+def router(name: str = "gate", *, enabled: tuple[str, ...] = (LAN,), **more: Any) -> Device:
+    values = {"advertised_routes": (LAN,), "addresses": ("100.64.0.1",), "tags": ("tag:gate",), **more}
+    return device(name, enabled_routes=enabled, **values)
+
+
+def proxy_class(*, accepts: bool) -> Class:
+    spec = Spec(tailscale=Tailscale(acceptRoutes=accepts))
+    return Class(found=ProxyClass(metadata=kube.ObjectMeta(name="routes"), spec=spec))
+
+
+def build(
+    notes: dict[str, str], *devices: Device, spec: kube.ServiceSpec | None = None, **more: Any
+) -> Inputs:
+    service = kube.Service(
+        metadata=kube.ObjectMeta(name="far", namespace="demo", uid="u", annotations=notes),
+        spec=spec or kube.ServiceSpec(type="ExternalName", externalName="unused"),
+    )
+    values: dict[str, Any] = {
+        "tailnet": Tailnet(known=True, devices=devices, can_route=True),
+        "admission": Admission(privileged=True),
+        **more,
+    }
+    return Inputs(namespace="demo", name="far", install=INSTALL, service=service, now=NOW, **values)
+
+
+def to(where: str) -> dict[str, str]:
+    key = names.TAILNET_IP if where[:1].isdigit() or ":" in where else names.TAILNET_FQDN
+    return {key: where}
+
+
+def judge(i: Inputs) -> Claim:
+    assert i.service is not None
+    wish = request.read_request(i.service, i.install.defaults)
+    return target.judge(decide.build_case(i, i.service, wish))
+
+
+@pytest.mark.parametrize(
+    ("where", "devices", "accepts", "reason", "parts"),
+    [
+        ("db.lab.example", [device("db")], None, "TargetConnected", ["db.lab.example (100.64.0.9"]),
+        ("DB.lab.example.", [device("db")], None, "TargetConnected", []),
+        ("db.lab.example", [device("db", domain=None)], None, "TargetConnected", []),
+        (
+            "db.lab.example",
+            [device("db", online=False)],
+            None,
+            "TargetOffline",
+            ["since 2026-01-01 00:00 UTC"],
+        ),
+        ("db.lab.example", [], None, "TargetNotFound", ['called "db.lab.example"']),
+        ("dbb.lab.example", [device("db")], None, "TargetNotFound", ['there is "db.lab.example"']),
+        (
+            "db.other.net",
+            [device("db")],
+            None,
+            "TargetNotFound",
+            ['base domain "other.net"', '"db.lab.example"'],
+        ),
+        ("100.64.0.9", [device("db")], None, "TargetConnected", []),
+        ("fd7a:115c:a1e0::9", [device("db")], None, "TargetConnected", []),
+        ("100.64.0.8", [device("db")], None, "TargetNotFound", ["address 100.64.0.8"]),
+        (PRINTER, [router()], True, "RouteServed", ["gate.lab.example", LAN]),
+        (PRINTER, [router()], False, "RouteNotAccepted", ['ProxyClass "routes"', "acceptRoutes: true"]),
+        (PRINTER, [router()], None, "RouteNotAccepted", ["has no ProxyClass", names.PROXY_CLASS]),
+        (PRINTER, [], True, "NoRouter", ["--advertise-routes=192.168.1.0/24"]),
+        (PRINTER, [], None, "RouteNotAccepted", ["; and no device of the tailnet advertises"]),
+        (
+            PRINTER,
+            [router(enabled=())],
+            True,
+            "RouteNotApproved",
+            [
+                "headscale nodes approve-routes --identifier gate --routes 192.168.1.0/24",
+                '{"autoApprovers": {"routes": {"192.168.1.0/24": ["tag:gate"]}}}',
+            ],
+        ),
+        (PRINTER, [router(enabled=(), online=False)], True, "RouteNotApproved", ["not connected either"]),
+        (PRINTER, [router(online=False)], True, "RouterOffline", ["gate.lab.example", "since"]),
+        (
+            PRINTER,
+            [router(online=False)],
+            False,
+            "RouteNotAccepted",
+            ["does not accept", "; and the router gate"],
+        ),
+        (PRINTER, [router(advertised_routes=())], True, "NoRouter", ["does not advertise it"]),
+        (PRINTER, [router("old", online=False), router("new")], True, "RouteServed", ["new.lab.example"]),
+        (
+            PRINTER,
+            [router(advertised_routes=("0.0.0.0/0",), enabled=("0.0.0.0/0",))],
+            True,
+            "NoRouter",
+            [],
+        ),
+        (
+            PRINTER,
+            [
+                router("near", online=False),
+                router("wide", advertised_routes=("192.168.0.0/16",), enabled=("192.168.0.0/16",)),
+            ],
+            True,
+            "RouterOffline",
+            ["near.lab.example"],
+        ),
+        (
+            PRINTER,
+            [
+                router("near", online=False, serving_routes=()),
+                router("wide", advertised_routes=("192.168.0.0/16",), enabled=("192.168.0.0/16",)),
+            ],
+            True,
+            "RouteServed",
+            ["wide.lab.example"],
+        ),
+        (
+            "fd7a:115c:a1e0:b1a:0:7:c0a8:114",
+            [router(advertised_routes=(MAPPED,), enabled=(MAPPED,))],
+            True,
+            "RouteServed",
+            [MAPPED],
+        ),
+        ("fd7a:115c:a1e0:b1a:0:7:c0a8:114", [], True, "NoRouter", []),
+        (
+            PRINTER,
+            [router(advertised_routes=(LAN, "10.244.0.0/16"), enabled=(LAN, "10.244.0.0/16"))],
+            True,
+            "RouteLoops",
+            ['ProxyClass "routes"', "Connector inner", "10.244.0.0/16", "pods"],
+        ),
+        (
+            PRINTER,
+            [router(advertised_routes=(LAN, "10.96.0.0/16"), enabled=(LAN,))],
+            True,
+            "RouteServed",
+            [],
+        ),
+        (
+            "db.lab.example",
+            [device("db"), router(advertised_routes=("10.96.0.0/16",), enabled=("10.96.0.0/16",))],
+            True,
+            "RouteLoops",
+            ["Services"],
+        ),
+        (
+            "db.lab.example",
+            [device("db"), router(advertised_routes=("10.96.0.0/16",), enabled=("10.96.0.0/16",))],
+            None,
+            "TargetConnected",
+            [],
+        ),
+    ],
+)
+def test_the_far_end(
+    where: str, devices: list[Device], accepts: bool | None, reason: str, parts: list[str]
+) -> None:
+    """All that is missing is told, the first thing as reason, with what to do."""
+    found = Class() if accepts is None else proxy_class(accepts=accepts)
+    owners = {DeviceId("gate"): "Connector inner"}
+    claim = judge(build(to(where), *devices, proxy_class=found, ranges=OWN, owners=owners))
+    assert claim.reason == reason
+    assert claim.status is (reason in {"TargetConnected", "RouteServed"})
+    for part in parts:
+        assert part in claim.message
+
+
+def test_what_is_not_known_is_not_guessed() -> None:
+    """An old list says nothing about a target; a credential that may not read routes is told."""
+    stale = Tailnet(known=True, fresh=False, problem="the control plane is away")
+    assert judge(build(to(PRINTER), tailnet=stale)).status is None
+    blind = build(to(PRINTER), tailnet=Tailnet(known=True), proxy_class=proxy_class(accepts=True))
+    assert "may not read routes" in judge(blind).message
+
+
+def told(plan: ops.Plan, kind: ConditionType = ConditionType.ACCEPTED) -> tuple[str, str, str]:
+    for op in plan.ops:
+        if isinstance(op, ops.ApplyStatus):
+            for found in op.status["conditions"]:
+                if found["type"] == kind:
+                    return found["status"], found["reason"], found["message"]
+    return "", "", ""
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"notes": {names.TAILNET_FQDN: "db"}}, "InvalidService"),
+        ({"notes": {**to("db.lab.example"), names.PROXY_GROUP: "many"}}, "NotServed"),
+        ({"admission": Admission(privileged=False, refusal="violates PodSecurity")}, "ModeRefused"),
+        ({"proxy_class": Class(problem='ProxyClass "routes" does not exist')}, "ProxyClassNotReady"),
+        ({"rivals": (kube.Service(metadata=kube.ObjectMeta(name="a", namespace="demo")),)}, "HostnameTaken"),
+        (
+            {"tailnet": Tailnet(known=True, namesakes=(device("demo-far"),), devices=(device("demo-far"),))},
+            "NameConflict",
+        ),
+    ],
+)
+def test_a_refusal_is_said_and_nothing_touched(more: dict[str, Any], reason: str) -> None:
+    notes = more.pop("notes", to("db.lab.example"))
+    plan = decide.decide(build(notes, **more))
+    assert told(plan)[:2] == ("False", reason)
+    assert {type(op) for op in plan.ops} == {ops.ApplyStatus, ops.Emit}
+
+
+def test_what_the_service_was_is_remembered_before_it_is_rewritten() -> None:
+    """In one plan, in this order; and never while our finalizer does not hold it."""
+    spec = kube.ServiceSpec(clusterIP="10.96.0.7", clusterIPs=("10.96.0.7",), selector={"app": "far"})
+    fresh = build(to("db.lab.example"), device("db"), spec=spec)
+    assert not any(isinstance(op, ops.PatchSpec) for op in decide.decide(fresh).ops)
+    assert fresh.service is not None
+    meta = kube.ObjectMeta(
+        name="far", namespace="demo", annotations=to("db.lab.example"), finalizers=(names.FINALIZER,)
+    )
+    held = dataclasses.replace(fresh, service=kube.Service(metadata=meta, spec=spec))
+    plan = decide.decide(held)
+    kinds = [
+        "remember" if isinstance(op, ops.Apply) and op.manifest["kind"] == "Service" else type(op).__name__
+        for op in plan.ops
+    ]
+    assert kinds.index("remember") < kinds.index("PatchSpec")
+    memory = next(
+        op.manifest for op in plan.ops if isinstance(op, ops.Apply) and op.manifest["kind"] == "Service"
+    )
+    assert original.read_memory(memory["metadata"]["annotations"][names.ORIGINAL]) == spec
+
+
+@pytest.mark.parametrize(
+    ("before", "taken", "expected"),
+    [
+        (
+            kube.ServiceSpec(type="ExternalName", externalName="unused"),
+            (),
+            {"type": "ExternalName", "externalName": "unused", "selector": None},
+        ),
+        (
+            kube.ServiceSpec(clusterIP="10.96.0.7", clusterIPs=("10.96.0.7",), selector={"a": "b"}),
+            (),
+            {
+                "type": "ClusterIP",
+                "externalName": None,
+                "selector": {"a": "b"},
+                "clusterIP": "10.96.0.7",
+                "clusterIPs": ["10.96.0.7"],
+            },
+        ),
+        (
+            kube.ServiceSpec(clusterIP="10.96.0.7", clusterIPs=("10.96.0.7",), selector={"a": "b"}),
+            ("10.96.0.7",),
+            {"type": "ClusterIP", "externalName": None, "selector": {"a": "b"}},
+        ),
+        (
+            kube.ServiceSpec(clusterIP="172.16.0.7", clusterIPs=("172.16.0.7",)),
+            (),
+            {"type": "ClusterIP", "externalName": None, "selector": None},
+        ),
+        (
+            kube.ServiceSpec(
+                type="NodePort", ports=(kube.ServicePort(port=80, name="http", nodePort=30080),)
+            ),
+            (),
+            {
+                "type": "NodePort",
+                "externalName": None,
+                "selector": None,
+                "ports": [{"port": 80, "name": "http", "nodePort": 30080}],
+            },
+        ),
+        (
+            kube.ServiceSpec(
+                type="NodePort", ports=(kube.ServicePort(port=80, name="http", nodePort=30080),)
+            ),
+            ("30080",),
+            {"type": "NodePort", "externalName": None, "selector": None},
+        ),
+    ],
+)
+def test_what_is_given_back(
+    before: kube.ServiceSpec, taken: tuple[str, ...], expected: dict[str, Any]
+) -> None:
+    """As it was, save what somebody else has now, or what no longer exists: the server gives a new one out."""
+    now = kube.ServiceSpec(
+        type="ExternalName",
+        externalName="ts-far-x.tailscale.svc.cluster.local",
+        ports=tuple(kube.ServicePort(port=p.port, name=p.name) for p in before.ports),
+    )
+    i = build({}, ranges=OWN, taken=frozenset(taken))
+    assert original.build_return(i, before, now) == expected
+
+
+def test_a_service_without_anything_of_ours_is_left_alone() -> None:
+    assert decide.decide(build({})).ops == ()
+    assert decide.decide(dataclasses.replace(build({}), service=None, proxies={"": Children()})).ops == ()
