@@ -104,6 +104,7 @@ def build_watches(stores: Stores, cluster: Kube, namespace: str) -> list[Watch[A
             stores.deployments,
             namespace=namespace,
             fields=f"metadata.name={adoption.OPERATOR}",
+            optional=True,
         ),
         Watch(cluster, resources.NODES, stores.nodes, optional=True),
         Watch(cluster, resources.SERVICE_CIDRS, stores.service_cidrs, optional=True),
