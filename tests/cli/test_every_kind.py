@@ -182,7 +182,7 @@ def test_a_tailnet_and_a_service_in_it_say_why_it_cannot_be_used(knower: Person)
     assert lab["used by"] == ["nothing yet"]
     far = read(knower.type("explain", "default/far"))
     assert missing in far["tailnet"][0]
-    assert missing in far["control plane"][0]
+    assert far["control plane"] == ['Secret "lab" does not exist.']
     assert "nothing to do" in far["plan"][0]
 
 

@@ -79,6 +79,8 @@ async def look(cluster: Kube, operator: Operator) -> AsyncIterator[Sight]:
         for tailnet in sight.tailnets.store.list():
             name = tailnet.metadata.name
             sight.fleet.tailnets.judge(name, decide_tailnet(sight, name).problem)
+            if sight.tailnets.secrets.find(tailnet.spec.credentials.secretName).explain("", ""):
+                await list_devices(sight.fleet.tailnets.get(name))
         yield sight
     finally:
         await sight.fleet.tailnets.close()
@@ -225,14 +227,18 @@ async def describe_operator(cluster: Kube, home: str) -> str:
 
 class Absent(delegate.Delegate):
     """Stands where a control plane would be that this shell cannot ask: everything may be possible there, nothing is
-    known."""
+    known. Only a credential that there is not fails as it does for the operator."""
 
     name = "the control plane"
 
-    def __init__(self, login_server: str) -> None:
+    def __init__(self, login_server: str, source: credentials.Source | None = None) -> None:
         self.login_server = login_server
+        self._source = source
 
     async def inner(self) -> port.ControlPlane:
+        if self._source is not None:
+            self._source.read()
+            raise errors.Transient(OTHER_NOT_ASKED)
         refuse()
 
     def has(self, capability: port.Capability) -> bool:
@@ -257,11 +263,13 @@ def open_plane(loaded: settings.Settings) -> port.ControlPlane | None:
 
 def open_stand_in(source: credentials.Source, server: str, ca_pem: str) -> port.ControlPlane:
     """For a Tailnet: its credential is the operator's, not this shell's."""
-    return Absent(server or tailscale.LOGIN_SERVER)
+    return Absent(server or tailscale.LOGIN_SERVER, source)
 
 
-async def list_devices(member: registry.Membership) -> None:
+async def list_devices(member: registry.Membership | None) -> None:
     """One listing. That it fails stands in the snapshot afterwards."""
+    if member is None:
+        return
     listing = asyncio.create_task(member.devices.run())
     try:
         with contextlib.suppress(errors.TailraceError):
