@@ -355,7 +355,7 @@ def make_official(world: World[Any], base: str) -> None:
             world.cluster.put(resources.SECRETS, copied)
     for where in world.ours():
         if where[2].startswith(BASE):
-            world.cluster._drop(where)
+            world.cluster.remove(where)
     first = world.cluster.objects["Secret", HOME, f"{base}-0"]
     env = [{"name": "TS_KUBE_SECRET", "value": f"{base}-0"}]
     template = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"env": env}]}}
