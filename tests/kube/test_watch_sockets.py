@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tailrace.api.kube import Pod
+from tailrace.errors import NotFound
 from tailrace.kube import reflector
 from tailrace.kube.client import Kube
 from tailrace.kube.resource import Key, key_of
@@ -248,3 +249,35 @@ async def test_a_watch_that_is_cancelled_hangs_up(tmp_path: Path) -> None:
         await asyncio.gather(task, return_exceptions=True)
         async with asyncio.timeout(5):
             await server.idle.wait()
+
+
+async def test_who_only_looks_lists_once_page_by_page(tmp_path: Path) -> None:
+    """What cannot be read is told, and spoils no other."""
+    bad = {"metadata": {**pod("bad", 8)["metadata"], "labels": "no map"}}
+    first = {"metadata": {"resourceVersion": "8", "continue": "more"}, "items": [pod("a", 5), bad]}
+    last = {"metadata": {"resourceVersion": "8"}, "items": [pod("b", 6)]}
+    async with (
+        serve(Reply(body=first), Reply(body=last)) as server,
+        connect(tmp_path, server.url) as kube,
+    ):
+        run = Watching(kube, server)
+        unread = await run.watch.read()
+        assert [change.key for change in unread] == [Key("default", "bad")]
+        assert run.versions == ["list", "list"]
+        assert run.events == ["+a@5", "+b@6"]
+        assert run.watch.synced
+
+
+@pytest.mark.parametrize("optional", [True, False])
+async def test_a_kind_that_is_not_installed_has_no_objects_where_that_may_be(
+    tmp_path: Path, optional: bool
+) -> None:
+    async with serve(refusal(404)) as server, connect(tmp_path, server.url) as kube:
+        store: Store[Pod] = Store()
+        reading = Watch(kube, PODS, store, optional=optional).read()
+        if optional:
+            assert await reading == ()
+        else:
+            with pytest.raises(NotFound):
+                await reading
+        assert (store.synced, store.absent, len(store)) == (optional, optional, 0)
