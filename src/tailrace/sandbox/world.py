@@ -61,8 +61,11 @@ class Options:
 class World:
     """Use it in `async with await World.start(folder)`, or end it with `close`."""
 
-    def __init__(self, folder: Path, options: Options) -> None:
-        """Raises Usage when the folder cannot be written."""
+    def __init__(self, folder: Path, options: Options, plane: ControlPlane | None = None) -> None:
+        """`plane`: one that has been through a world before, and is stopped; it keeps its tailnet and its address.
+
+        Raises Usage when the folder cannot be written.
+        """
         try:
             folder.mkdir(parents=True, exist_ok=True)
             certificate = certificates.issue(folder)
@@ -72,12 +75,12 @@ class World:
         self._open = AsyncExitStack()
         self.folder = folder
         self.options = options
-        plane = options.control_plane or control.Options()
-        self._clock, self._ahead = plane.now, timedelta()
+        chosen = options.control_plane or control.Options()
+        self._clock, self._ahead = chosen.now, timedelta()
         self.cluster = Cluster(clock=self.now, service_cidr=SERVICE_CIDR)
         self.api = ApiServer(self.cluster)
         self._listener = Listener(self.api, cert=certificate.cert, key=certificate.key)
-        self.plane = ControlPlane(options.dialect, replace(plane, now=self.now))
+        self.plane = plane or ControlPlane(options.dialect, replace(chosen, now=self.now))
         self.network = Network((str(IPV4_RANGE),), TWINS)
         self.paths = Paths(self.network, self.plane.tailnet, (SERVICE_CIDR, POD_CIDR))
         self.outside = Outside(self.network, self.paths, self.plane.tailnet)
@@ -88,9 +91,11 @@ class World:
         self.operator_token = self.cluster.tokens.add(account)
 
     @classmethod
-    async def start(cls, folder: Path, options: Options | None = None) -> Self:
+    async def start(
+        cls, folder: Path, options: Options | None = None, plane: ControlPlane | None = None
+    ) -> Self:
         """Everything up, the folder written. Raises Usage."""
-        world = cls(folder, options or Options())
+        world = cls(folder, options or Options(), plane)
         _raise_file_limit()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(world.network)
