@@ -8,7 +8,7 @@ import pytest
 
 from tailrace.sandbox.controlplane import naming
 from tailrace.sandbox.controlplane.model import Ids, Tailnet
-from tailrace.sandbox.controlplane.records import AuthKey, Dialect, LoginRefused, NodeGone
+from tailrace.sandbox.controlplane.records import AuthKey, Dialect, LoginRefused, NodeGone, Refused
 
 
 class World:
@@ -126,6 +126,23 @@ def test_routes_are_approved_by_policy_and_served_by_one() -> None:
     assert (world.tailnet.serving(first), world.tailnet.serving(second)) == (("10.9.0.0/24",), ())
     world.nodes.set_connected(first.id, False)
     assert world.tailnet.serving(second) == ("10.9.0.0/24",)
+
+
+def test_a_new_policy_approves_what_headscale_s_nodes_advertise_already() -> None:
+    """What was approved stays when a later one no longer would. Whoever is no tag and no group needs an @."""
+    rules = '{"tagOwners": {"tag:k8s": []}, "autoApprovers": {"routes": {"10.9.0.0/24": ["%s"]}}}'
+    approved = {}
+    for dialect in ("headscale-0.29", "tailscale"):
+        world = World(dialect)
+        node = world.nodes.login(
+            auth_key=world.key().secret, hostname="r", machine_key="m", routes=["10.9.0.0/24"]
+        )
+        world.tailnet.set_policy(rules % "tag:k8s")
+        world.tailnet.set_policy('{"tagOwners": {"tag:k8s": []}}')
+        approved[dialect] = world.tailnet.node(node.id).approved
+    assert approved == {"headscale-0.29": ("10.9.0.0/24",), "tailscale": ()}
+    with pytest.raises(Refused, match=r'10\.9\.0\.0~124/0": invalid auto approver format: "bob"'):
+        World("headscale-0.29").tailnet.set_policy(rules % "bob")
 
 
 def test_changes_are_told_in_order_and_equal_ones_not_at_all() -> None:

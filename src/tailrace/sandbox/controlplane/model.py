@@ -113,6 +113,8 @@ class Tailnet:
         except ValueError as wrong:
             raise Refused(Why.POLICY_BAD, str(wrong)) from wrong
         self.policy_text, self.policy_updated = text, self.now()
+        if self.headscale:
+            self.nodes.review_routes()
 
     @property
     def policy_etag(self) -> str:

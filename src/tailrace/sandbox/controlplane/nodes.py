@@ -198,6 +198,11 @@ class NodePort:
         taken = {node.name for node in self._nodes.values() if node.number != number}
         return naming.free_name(naming.sanitize(hostname), taken)
 
+    def review_routes(self) -> None:
+        """What is advertised already is approved, too, if the policy says so now; what was approved stays."""
+        for node in tuple(self._nodes.values()):
+            self._advertise(node, node.advertised)
+
     def _advertise(self, node: Node, routes: Iterable[str]) -> Node:
         told = tuple(str(ipaddress.ip_network(route)) for route in routes)
         approved = set(node.approved)

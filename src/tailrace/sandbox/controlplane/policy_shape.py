@@ -75,9 +75,18 @@ def _check_rule_shapes(rules: Any) -> None:
 
 def _check_approver_shapes(approvers: Any) -> None:
     _want(approvers, dict, "v2.AutoApproverPolicy", "/autoApprovers")
-    for route in approvers.get("routes", {}):
+    for route, names in approvers.get("routes", {}).items():
+        at = f"/autoApprovers/routes/{route.replace('/', '~1')}"
         if fault := prefixes.fault(route):
-            _refuse(route, "netip.Prefix", f"/autoApprovers/routes/{route}", fault)
+            _refuse(route, "netip.Prefix", at, fault)
+        _check_approvers(names, at)
+    _check_approvers(approvers.get("exitNode", []), "/autoApprovers/exitNode")
+
+
+def _check_approvers(names: Iterable[str], at: str) -> None:
+    for number, name in enumerate(names):
+        if not ("@" in name or name.startswith(("tag:", "group:"))):
+            _refuse(name, "v2.AutoApproverEnc", f"{at}/{number}", f'invalid auto approver format: "{name}"')
 
 
 def _check_names(document: Mapping[str, Any]) -> None:
