@@ -96,9 +96,10 @@ async def approve_for_ever(stage: Stage, phone: Device) -> None:
     await stage.says(GATE, "Accepted", "Accepted", SERVICE_CIDR, "this cluster's Services")
 
     stage.world.plane.tailnet.set_policy(json.dumps(POLICY | {"autoApprovers": find_approvers(message)}))
-    stage.change(GATE, spec={"subnetRouter": {"advertiseRoutes": [LAN]}})
-    await stage.until(lambda: stage.node("shed-gate").advertised == (LAN,))
-    stage.change(GATE, spec={"subnetRouter": {"advertiseRoutes": routes}})
+    if stage.world.plane.dialect == "tailscale":  # where a policy decides when a route is advertised
+        stage.change(GATE, spec={"subnetRouter": {"advertiseRoutes": [LAN]}})
+        await stage.until(lambda: stage.node("shed-gate").advertised == (LAN,))
+        stage.change(GATE, spec={"subnetRouter": {"advertiseRoutes": routes}})
     await stage.says(GATE, "RoutesApproved", "RoutesServed", LAN, SERVICE_CIDR)
     await stage.answered("pod: portal", cluster_ip, by=phone)
     assert stage.node("shed-gate").id == device

@@ -95,11 +95,15 @@ async def name_what_is_wrong(stage: Stage) -> None:
 
 
 async def refuse_datagrams(stage: Stage) -> None:
-    """UDP needs the kernel: refused with the cluster's words and two ways out, of which the smaller one is taken."""
+    """UDP needs the kernel: refused with the cluster's words and two ways out, of which the smaller one is taken. So does a
+    way out of the cluster, which has no smaller one."""
     stage.annotate(CALLS, expose="true", hostname="calls")
     message = await stage.says(CALLS, "Accepted", "ModeRefused", "not TCP", "PodSecurity", "restricted")
     assert "expose the TCP ports by a Service of their own" in message
     assert "calls" not in {node.name for node in stage.nodes()}
+    await stage.apply("studio-peer")
+    await stage.says("service/studio/peer", "Accepted", "ModeRefused", "egress needs a privileged pod", HOME)
+    stage.delete("service/studio/peer")
     stage.annotate(CALLS, expose=None, hostname=None)
     await stage.apply("studio-signal")
     await stage.settled("service/studio/signal")
