@@ -143,7 +143,7 @@ def spoil_all(world: World[Any], trouble: Iterable[errors.TailraceError | None])
     world.cluster.faults.extend(trouble)
 
 
-slow = examples(60)
+slow = examples(40)
 
 
 async def test_a_service_leads_to_a_device() -> None:
@@ -333,7 +333,7 @@ CONTROL_PLANES: list[tuple[Dialect, tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("dialect", "names"), CONTROL_PLANES, ids=["tailscale", "0.29", "0.30"])
-@examples(15, shrink=False)
+@examples(10, shrink=False)
 @given(
     history=edits,
     trouble=faults,

@@ -71,7 +71,9 @@ class Egresses:
         after = index_hostname(event.new) if event.new else ()
         if bool(before) != bool(after):
             metrics.EGRESS_PROXIES.set(len(self.list_egresses()))
-        if before or after or (event.new is not None and names.FINALIZER in event.new.metadata.finalizers):
+        if (
+            before or after
+        ):  # one that ceased to lead out while nobody looked is found by its headless Service
             yield key_of(event.obj)
         for hostname in {*before} ^ {*after}:
             for rival in self.fleet.stores.services.by_index(BY_HOSTNAME, hostname):
@@ -124,9 +126,11 @@ class Egresses:
     # --- reconcile ---------------------------------------------------------------------------------------------
 
     async def reconcile(self, key: Key) -> ops.Result:
-        service = self.fleet.stores.services.get(*key)
-        proxies = self.fleet.gather_proxies("svc", key)
+        shared = self.fleet.stores
+        service = shared.services.get(*key)
         leads = service is not None and is_egress(service)
+        beside = shared.services.by_index(stores.BY_PARENT, stores.tell_parent("svc", *key))
+        proxies = self.fleet.gather_proxies("svc", key) if leads or beside else {}
         if not leads and not any(p.headless for p in proxies.values()):
             self._led.pop(key, None)
             self.fleet.note_interest(self.controller, key, ops.Plan())
