@@ -16,8 +16,8 @@ import tailrace
 from tailrace import app as operator
 from tailrace import errors, settings
 from tailrace.api.definitions import ALL as KINDS
+from tailrace.cli import adopt, definitions, explain, expose, files, gc, lint, output, render, status
 from tailrace.cli import cluster as clusters
-from tailrace.cli import definitions, explain, expose, files, gc, lint, output, render, status
 from tailrace.cli.exits import Exit
 from tailrace.tailnet import tailscale
 
@@ -33,6 +33,7 @@ cli.command(expose.expose)
 cli.command(expose.unexpose)
 cli.command(explain.explain)
 cli.command(gc.gc)
+cli.command(adopt.adopt)
 cli.command(lint.lint)
 cli.command(
     "tailrace.cli.sandbox:sandbox",  # loaded when it is asked for: a cluster is much to import

@@ -62,8 +62,8 @@ def describe_running(found: kube.Deployment) -> str:
     """What is wrong and how to mend it."""
     meta = found.metadata
     return (
-        f"its proxy was made by the official operator, which runs (Deployment {meta.namespace}/{meta.name}): stop it "
-        f"with kubectl scale deployment {meta.name} --replicas=0 -n {meta.namespace}, then the proxy is taken over as it is"
+        f"the official operator runs (Deployment {meta.namespace}/{meta.name}), and its proxies are its own: stop it with "
+        f"kubectl scale deployment {meta.name} --replicas=0 -n {meta.namespace}, then they are taken over as they are"
     )
 
 
