@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -204,3 +205,22 @@ def test_a_wrong_kind_or_name_is_answered_with_the_nearest(
     assert (found.code, found.out) == (Exit.USAGE, "")
     assert said in found.err
     assert f"hint: {hint}" in found.err
+
+
+@pytest.mark.parametrize("name", ["default/nas", "cn/office", "proxyclass/broken", "tn/lab"])
+def test_whoever_looks_changes_nothing_and_lists_each_resource_once(
+    name: str, town: Town, knower: Person
+) -> None:
+    """What is created is a dry run: of a privileged pod, of a node port."""
+
+    def count() -> Counter[tuple[str, str, str]]:
+        return town.on(lambda world: Counter(world.api.requests))
+
+    before = count()
+    assert knower.type("explain", name).code == Exit.OK
+    mine = {key[1:]: n for key, n in (count() - before).items() if key[0] == "kubernetes-admin"}
+    assert {verb for verb, _ in mine} <= {"get", "list", "create"}
+    assert {resource for verb, resource in mine if verb == "create"} <= {"pods", "services"}
+    once = {resource: n for (verb, resource), n in mine.items() if verb == "list" and resource != "secrets"}
+    assert {*once.values()} == {1}
+    assert mine["list", "secrets"] == 2  # the proxies', and the one of the Tailnet by its name
