@@ -56,6 +56,7 @@ class Connectors:
             self.controller, "connector", lambda namespace: (key.name for key in self.list_keys())
         )
         self.fleet.tailnets.subscribe(self.note_devices)
+        self.count()
 
     def build_watches(self, cluster: Kube) -> list[Watch[Any]]:
         return [Watch(cluster, resources.CONNECTORS, self.store, optional=True)]
