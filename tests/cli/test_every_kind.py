@@ -160,7 +160,9 @@ def test_a_connector_has_each_replica_its_routes_and_what_they_run_into(name: st
     found = read(knower.type("explain", name))
     assert found["routes"] == ["10.96.0.0/16, 172.20.7.0/24"]
     assert found["replica"] == ["office-connector"]
-    assert found["routes of it"] == ["advertised 10.96.0.0/16, 172.20.7.0/24; approved none; served none"]
+    assert found["routes of it"] == [
+        "advertised 10.96.0.0/16, 172.20.7.0/24; approved none; served: the control plane does not tell"
+    ]
     assert "overlaps the range of this cluster's Services" in found["note"][0]
     assert "Service default/printer accepts routes by ProxyClass routes" in found["note"][1]
     assert "nothing to do" in found["plan"][0]

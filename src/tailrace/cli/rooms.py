@@ -141,13 +141,17 @@ def describe_connector(sight: Sight, i: ConnectorInputs, connector: Connector) -
 
 def describe_routes(device: port.Device) -> str:
     """What it advertises, what of that is approved, what goes through it now."""
-    serving = device.serving_routes
-    told = (
-        ("advertised", device.advertised_routes),
-        ("approved", device.enabled_routes),
-        ("served", device.enabled_routes if serving is None else serving),
+    told = {
+        "advertised": device.advertised_routes,
+        "approved": device.enabled_routes,
+        "served": device.serving_routes,
+    }
+    return "; ".join(
+        f"{what}: the control plane does not tell"
+        if routes is None
+        else f"{what} {', '.join(routes) or 'none'}"
+        for what, routes in told.items()
     )
-    return "; ".join(f"{what} {', '.join(routes) or 'none'}" for what, routes in told)
 
 
 # --- ProxyClasses and Tailnets ---------------------------------------------------------------------------------
