@@ -135,3 +135,26 @@ async def test_of_two_replicas_one_is_killed_and_the_route_goes_on(tmp_path: Pat
         gone = ("", "")
         await until(lambda: said(world, "Ready") == gone)
         assert [node.name for node in world.plane.tailnet.nodes.all()] == ["laptop"]
+
+
+async def test_a_new_class_reaches_the_replicas_one_after_the_other(tmp_path: Path) -> None:
+    """One is connected at every moment."""
+    router = build(replicas=2, subnetRouter={"advertiseRoutes": [LAN]})
+    async with operated(tmp_path, "tailscale", router) as world:
+        await until(lambda: said(world, "Online")[0] == "True", tell=lambda: said(world, "Online"))
+        nodes, fewest = world.plane.tailnet.nodes, [2]
+        end = nodes.subscribe(lambda kind, node: fewest.append(sum(n.online for n in nodes.all())))
+        labelled = {"statefulSet": {"pod": {"labels": {"team": "net"}}}}
+        meta = {"apiVersion": "tailscale.com/v1alpha1", "kind": "ProxyClass", "metadata": {"name": "team"}}
+        world.apply([meta | {"spec": labelled}, router | {"spec": router["spec"] | {"proxyClass": "team"}}])
+        await until(lambda: all(is_labelled(world, number) for number in (0, 1)))
+        await until(lambda: said(world, "Online")[0] == "True", tell=lambda: said(world, "Online"))
+        end()
+        assert min(fewest) == 1
+
+
+def is_labelled(world: World, number: int) -> bool:
+    found = find(world, "pods", f"{build_base('home')}-{number}-0", "tailscale") or {
+        "metadata": {"labels": {}}
+    }
+    return bool(found["metadata"]["labels"].get("team"))
