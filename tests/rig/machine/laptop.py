@@ -25,8 +25,22 @@ class Laptop:
     """It has joined; `ask` runs a command on it."""
 
     folder: Path
-    network: tuple[str, ...]
+    pid: int  # of what holds its network
     environment: dict[str, str]
+
+    @property
+    def network(self) -> tuple[str, ...]:
+        """Prefix of a command that runs in its network."""
+        return ("nsenter", f"--net=/proc/{self.pid}/ns/net", "--")
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "tailscaled.sock"
+
+    def tailscale(self, *arguments: str) -> bytes:
+        """Ask its tailscaled."""
+        (program,) = binaries.find(["tailscale"]).values()
+        return self.ask(program, f"--socket={self.socket}", *arguments)
 
     def ask(self, *command: str, limit: float = 120.0) -> bytes:
         """The output of a command in its network.
@@ -59,37 +73,49 @@ class Laptop:
 @contextlib.contextmanager
 def start_laptop(folder: Path, machine: Machine, login_server: str, auth_key: str) -> Iterator[Laptop]:
     """A machine that has joined; it ends with the context."""
+    with open_network(folder, machine) as laptop:
+        connect(machine, laptop.network, laptop.pid)
+        with join(laptop, machine, login_server, auth_key, "laptop", "--netfilter-mode=off"):
+            yield laptop
+
+
+@contextlib.contextmanager
+def open_network(folder: Path, machine: Machine) -> Iterator[Laptop]:
+    """A network without cables; all in it ends with the context."""
     folder.mkdir()
     environment = {**tailnet.environment(), "PATH": machine.environment["PATH"]}
     hold = ["unshare", "--net", "--", "sleep", "infinity"]
     holder = Server(command=[*machine.space.network, *hold], log=folder / "network.log")
-    socket = folder / "tailscaled.sock"
     try:
         holder.start()
-        pid = wait_apart(holder, machine)
-        network = ("nsenter", f"--net=/proc/{pid}/ns/net", "--")
-        connect(machine, network, pid)
-        found = binaries.find(tailnet.BINARIES)
-        command = [
-            *network,
-            "env",
-            *(f"{name}={value}" for name, value in tailnet.QUIET.items()),
-            found["tailscaled"],
-        ]
-        command += [f"--statedir={folder}", f"--socket={socket}", "--tun=tailscale0", "--port=0"]
-        daemon = Server(command=command, log=folder / "tailscaled.log")
-        daemon.start()
-        try:
-            laptop = Laptop(folder=folder, network=network, environment=environment)
-            machine.wait("tailscaled listens", "test", "-S", str(socket))
-            up = [f"--login-server={login_server}", f"--auth-key={auth_key}", "--hostname=laptop"]
-            up += ["--accept-dns=false", "--netfilter-mode=off", "--timeout=90s"]
-            laptop.ask(found["tailscale"], f"--socket={socket}", "up", *up)
-            yield laptop
-        finally:
-            daemon.end(kill=True)
+        yield Laptop(folder=folder, pid=wait_apart(holder, machine), environment=environment)
     finally:
         holder.end(kill=True)
+
+
+@contextlib.contextmanager
+def join(
+    laptop: Laptop, machine: Machine, login_server: str, auth_key: str, hostname: str, *more: str
+) -> Iterator[None]:
+    """It is on the tailnet. `more`: settings of `tailscale up`."""
+    found = binaries.find(tailnet.BINARIES)
+    quiet = (f"{name}={value}" for name, value in tailnet.QUIET.items())
+    command = [*laptop.network, "env", *quiet, found["tailscaled"]]
+    command += [
+        f"--statedir={laptop.folder}",
+        f"--socket={laptop.socket}",
+        "--tun=tailscale0",
+        "--port=0",
+    ]
+    daemon = Server(command=command, log=laptop.folder / "tailscaled.log")
+    daemon.start()
+    try:
+        machine.wait("tailscaled listens", "test", "-S", str(laptop.socket))
+        up = [f"--login-server={login_server}", f"--auth-key={auth_key}", f"--hostname={hostname}"]
+        laptop.tailscale("up", *up, "--accept-dns=false", "--timeout=90s", *more)
+        yield
+    finally:
+        daemon.end(kill=True)
 
 
 def wait_apart(holder: Server, machine: Machine) -> int:

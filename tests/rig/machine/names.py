@@ -1,4 +1,5 @@
-"""The cluster's names: a Service's address, or the addresses of a headless one's pods. In the place of CoreDNS.
+"""The cluster's names: a Service's address, the addresses of a headless one's pods, or those of the Service that an
+ExternalName leads to. In the place of CoreDNS.
 
     python -m tests.rig.machine.names URL TOKEN FOLDER
 
@@ -24,12 +25,16 @@ Doc = dict[str, Any]
 
 def list_hosts(services: list[Doc], slices: list[Doc]) -> Iterator[str]:
     """Lines of a hosts file."""
-    for service in services:
-        metadata = service["metadata"]
-        name = f"{metadata['name']}.{metadata['namespace']}.{DOMAIN}"
-        own = service["spec"].get("clusterIPs", [])
-        for ip in own if own != ["None"] else list_ready(metadata, slices):
+    known = {build_name(service["metadata"]): service for service in services}
+    for name, service in known.items():
+        end = known.get(service["spec"].get("externalName", ""), service)
+        own = end["spec"].get("clusterIPs", [])
+        for ip in own if own != ["None"] else list_ready(end["metadata"], slices):
             yield f"{ip} {name}"
+
+
+def build_name(metadata: Doc) -> str:
+    return f"{metadata['name']}.{metadata['namespace']}.{DOMAIN}"
 
 
 def list_ready(service: Doc, slices: list[Doc]) -> Iterator[str]:

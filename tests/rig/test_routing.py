@@ -1,0 +1,365 @@
+"""Routing on a real node: what the operator makes carries traffic, and the far end tells from where it came.
+
+Egress leads pods to devices and to what lies behind a router; a Connector leads devices to pods, Services, a LAN and the
+internet, in both modes. The world outside is `machine.outside`; the operator is a process with its real account.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tailrace.api import names
+from tests.rig import apiserver, needs, tailnet
+from tests.rig.apiserver import Server
+from tests.rig.machine import outside, programs, settings
+from tests.rig.machine.node import Machine, start_machine
+from tests.rig.machine.outside import Outside, start_outside
+from tests.rig.test_node_traffic import run_app, start_operator, wait_until
+
+HOME = apiserver.HOME
+LACK = programs.explain_lack()
+PATIENCE = 120.0  # seconds, on a machine that others load
+DOMAIN = "rig.internal"
+LABEL = {"app": "routed"}  # of every object that a test makes
+SELECTOR = "app=routed"
+OUTSIDERS = {"client", "router"}
+
+pytestmark = pytest.mark.skipif(bool(LACK), reason=LACK)
+
+_WEB = f"""
+mkdir -p /www/cgi-bin && cd /www/cgi-bin
+cat > who <<'END'
+{outside.SCRIPT.format(name="web")}END
+chmod +x who && exec httpd -f -p {outside.PORT} -h /www
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """Everything that runs."""
+
+    machine: Machine
+    headscale: tailnet.Headscale
+    world: Outside
+    operator: Server
+
+    def apply(self, *documents: dict[str, Any]) -> None:
+        file = self.machine.folder / "documents.json"
+        file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}))
+        self.machine.kubectl("apply", "-f", str(file))
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.machine.kubectl("get", *arguments, "-o", "json"))
+
+    def wait_for(self, what: str, condition: str) -> None:
+        """Until an object has this condition, as `kubectl wait` writes it."""
+        try:
+            self.machine.kubectl("wait", f"--for={condition}", what, f"--timeout={PATIENCE:.0f}s")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.describe()}") from None
+
+    def describe(self) -> str:
+        """What there is, for a test that failed."""
+        shown = self.machine.kubectl("describe", "services,connectors,proxyclasses", "-l", SELECTOR)
+        pods = self.machine.kubectl("describe", "pods", "-n", HOME)
+        return f"{shown[-4000:]}\n{pods[-6000:]}\n{self.operator.log.read_text()[-3000:]}"
+
+    def list_devices(self) -> dict[str, Any]:
+        nodes = json.loads(self.headscale.cli("nodes", "list", "-o", "json")) or []
+        return {node["given_name"]: node for node in nodes}
+
+    def approve(self, device: str, *routes: str) -> None:
+        identity = str(self.list_devices()[device]["id"])
+        self.headscale.cli("nodes", "approve-routes", "--identifier", identity, "--routes", ",".join(routes))
+
+    def find_pods(self, parent: str) -> list[Any]:
+        """The proxies' pods of a Service or Connector, by name."""
+        selector = f"{names.PARENT_NAME}={parent}"
+        found: list[Any] = self.get("pods", "-n", HOME, "-l", selector)["items"]
+        return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
+
+    def find_address(self, device: str) -> str:
+        """Its IPv4 address on the tailnet."""
+        return next(str(ip) for ip in self.list_devices()[device]["ip_addresses"] if "." in ip)
+
+    def wait_told(self, what: str, kind: str, reason: str) -> None:
+        """Until this condition of an object is false for this reason."""
+        path = f"{{.status.conditions[?(@.type=='{kind}')].reason}}"
+        self.wait_for(what, f"jsonpath={path}={reason}")
+
+    # What a pod hears, and what the client hears ----------------------------------------------------------------
+
+    def list_serving(self, parent: str) -> list[Any]:
+        """Those that are ready."""
+        return [pod for pod in self.find_pods(parent) if is_ready(pod)]
+
+    def fetch(self, name: str) -> str:
+        """What a pod gets from a Service of this name."""
+        url = f"http://{name}.default.svc.cluster.local:{outside.PORT}{outside.WHO}"
+        get = ("timeout", "5", "wget", "-q", "-O", "-", url)
+        return self.machine.kubectl("exec", "deployment/web", "--", *get).strip()
+
+    def fetch_soon(self, name: str, wanted: str) -> None:
+        hear(lambda: self.fetch(name), {wanted}, self.describe)
+
+    def ask(self, where: str) -> str:
+        """What the client gets from there."""
+        return self.world.client.curl(f"http://{where}{outside.WHO}", limit=2).decode().strip()
+
+    def ask_soon(self, where: str, wanted: str) -> None:
+        hear(lambda: self.ask(where), {wanted}, self.describe)
+
+    def ask_until(self, where: str, wanted: set[str]) -> str:
+        """The first of these answers."""
+        return hear(lambda: self.ask(where), wanted, self.describe)
+
+    @contextlib.contextmanager
+    def leave_by(self, device: str) -> Iterator[None]:
+        """The client uses this exit node."""
+        address = self.find_address(device)
+        self.world.client.tailscale("set", f"--exit-node={address}")
+        try:
+            yield
+        finally:
+            self.world.client.tailscale("set", "--exit-node=")
+
+    @contextlib.contextmanager
+    def freeze(self, pod: dict[str, Any]) -> Iterator[None]:
+        """Its proxy does nothing any more, and no connection of it ends."""
+        (container,) = pod["status"]["containerStatuses"]
+        task = container["containerID"].removeprefix("containerd://")
+        self.machine.ctr("tasks", "pause", task)
+        try:
+            yield
+        finally:
+            self.machine.ctr("tasks", "resume", task)
+
+
+def hear(ask: Callable[[], str], wanted: set[str], describe: Callable[[], str]) -> str:
+    """Ask until the answer is one of these; which one.
+
+    Raises:
+        AssertionError: it never was; with the last answer, and what there is.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            said = ask()
+        except AssertionError as error:
+            said = str(error)
+        if said in wanted:
+            return said
+        assert time.monotonic() < deadline, f"{said}, and not {wanted}\n{describe()}"
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with contextlib.ExitStack() as stack:
+        try:
+            running = stack.enter_context(start_machine(tmp_path_factory.mktemp("routing")))
+        except needs.Forbidden as error:
+            needs.skip_for(error)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def everything(machine: Machine) -> Iterator[Stage]:
+    """The tailnet, the operator, the world outside and a pod that asks and is asked."""
+    folder, network = machine.folder, machine.space.network
+    apiserver.furnish(machine.kubectl)
+    with contextlib.ExitStack() as stack:
+        headscale = stack.enter_context(
+            tailnet.start_headscale(folder / "headscale", host=settings.ADDRESS, network=network)
+        )
+        operator = start_operator(machine, headscale)
+        stack.callback(operator.end)
+        world = stack.enter_context(start_outside(folder / "outside", machine, headscale))
+        running = Stage(machine=machine, headscale=headscale, world=world, operator=operator)
+        web = run_app("web", _WEB, {"tcpSocket": {"port": outside.PORT}})
+        port = {"port": 80, "targetPort": outside.PORT}
+        running.apply(web, service("web", {"selector": {"app": "web"}, "ports": [port]}, labels={}))
+        machine.kubectl("rollout", "status", "deployment/web", "--timeout=180s")
+        yield running
+        assert "forbidden" not in operator.log.read_text()
+
+
+@pytest.fixture
+def stage(everything: Stage) -> Iterator[Stage]:
+    """It is left as it was found, after a test that failed too."""
+    yield everything
+    for kinds in ("services,connectors", "proxyclasses"):
+        everything.machine.kubectl("delete", kinds, "-l", SELECTOR, f"--timeout={PATIENCE:.0f}s")
+    wait_until("devices are gone", lambda: everything.list_devices().keys() == OUTSIDERS)
+    everything.approve("router", "")
+
+
+def service(
+    name: str, spec: dict[str, Any], *, labels: dict[str, str] | None = None, **notes: str
+) -> dict[str, Any]:
+    metadata = {"name": name, "labels": LABEL if labels is None else labels, "annotations": notes}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
+def egress(name: str, *, proxy_class: str = "", **notes: str) -> dict[str, Any]:
+    spec = {
+        "type": "ExternalName",
+        "externalName": "placeholder",
+        "ports": [{"name": "http", "port": outside.PORT, "protocol": "TCP"}],
+    }
+    labels = LABEL | ({names.PROXY_CLASS: proxy_class} if proxy_class else {})
+    return service(name, spec, labels=labels, **{names.HOSTNAME: name, **notes})
+
+
+def own(kind: str, name: str, spec: dict[str, Any], **notes: str) -> dict[str, Any]:
+    """An object of the operator's kinds."""
+    metadata = {"name": name, "labels": LABEL, "annotations": notes}
+    return {"apiVersion": "tailscale.com/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+# Egress -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pod_reaches_a_device_by_name_and_by_address(stage: Stage) -> None:
+    """The server behind the device sees the proxy's address on the tailnet."""
+    stage.apply(
+        egress("by-name", **{names.TAILNET_FQDN: f"client.{DOMAIN}"}),
+        egress("by-address", **{names.TAILNET_IP: stage.find_address("client")}),
+    )
+    for name in ("by-name", "by-address"):
+        stage.wait_for(f"service/{name}", "condition=Ready")
+        stage.fetch_soon(name, f"client sees {stage.find_address(name)}")
+
+
+def test_a_pod_reaches_what_lies_behind_a_router_once_the_route_is_approved(stage: Stage) -> None:
+    """What is lacking is named: first a class that accepts routes, then somebody's yes."""
+    house = {names.TAILNET_IP: outside.HOME_HOST}
+    stage.apply(egress("house", **house))
+    stage.wait_told("service/house", "TargetReady", "RouteNotAccepted")
+    stage.apply(
+        own("ProxyClass", "far", {"tailscale": {"acceptRoutes": True}}),
+        egress("house", proxy_class="far", **house),
+    )
+    stage.wait_told("service/house", "TargetReady", "RouteNotApproved")
+    stage.approve("router", outside.HOME)
+    stage.wait_for("service/house", "condition=Ready")
+    stage.fetch_soon("house", "home sees 192.168.88.1")
+
+
+def test_a_change_of_target_leads_elsewhere(stage: Stage) -> None:
+    stage.apply(egress("pointer", **{names.TAILNET_FQDN: f"client.{DOMAIN}"}))
+    stage.wait_for("service/pointer", "condition=Ready")
+    proxy = stage.find_address("pointer")
+    stage.fetch_soon("pointer", f"client sees {proxy}")
+    stage.apply(egress("pointer", **{names.TAILNET_FQDN: f"router.{DOMAIN}"}))
+    stage.fetch_soon("pointer", f"router sees {proxy}")
+    assert stage.find_address("pointer") == proxy
+
+
+# Connector ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["kernel", "userspace"])
+def test_a_client_reaches_pods_services_a_lan_and_the_internet(stage: Stage, mode: str) -> None:
+    """Each sees the Connector's pod ask, and without the exit node the internet is not to be reached."""
+    routes = [settings.PODS, settings.SERVICES, outside.LAN]
+    spec = {"hostname": "gate", "exitNode": True, "subnetRouter": {"advertiseRoutes": routes}}
+    stage.apply(own("Connector", "gate", spec, **{names.MODE: mode, names.APPROVE_ROUTES: "true"}))
+    stage.wait_for("connector/gate", "condition=Ready")
+    (pod,) = stage.find_pods("gate")
+    assert pod["metadata"]["name"].endswith("-0-0")
+    gate = pod["status"]["podIP"]
+
+    (web,) = stage.get("pods", "-l", "app=web")["items"]
+    cluster_ip = stage.get("service", "web")["spec"]["clusterIP"]
+    stage.ask_soon(f"{web['status']['podIP']}:{outside.PORT}", f"web sees {gate}")
+    stage.ask_soon(f"{cluster_ip}:80", f"web sees {gate}")
+    stage.ask_soon(f"{outside.LAN_HOST}:{outside.PORT}", f"lan sees {gate}")
+
+    internet = f"{outside.INTERNET_HOST}:{outside.PORT}"
+    with pytest.raises(AssertionError, match="connect"):
+        stage.ask(internet)
+    with stage.leave_by("gate"):
+        stage.ask_soon(internet, f"internet sees {gate}")
+
+
+def test_a_route_has_two_ways_and_keeps_serving_when_one_is_lost(stage: Stage) -> None:
+    """A replica that is frozen is noticed by Headscale's probes alone, and its fellow serves; one that is killed and
+    comes back loses nothing either."""
+    spec = {"hostnamePrefix": "pair", "replicas": 2, "subnetRouter": {"advertiseRoutes": [outside.LAN]}}
+    stage.apply(own("Connector", "pair", spec, **{names.APPROVE_ROUTES: "true"}))
+    stage.wait_for("connector/pair", "condition=Ready")
+    pods = {f"lan sees {pod['status']['podIP']}": pod for pod in stage.find_pods("pair")}
+    assert len(pods) == 2
+    lan = f"{outside.LAN_HOST}:{outside.PORT}"
+    first = stage.ask_until(lan, set(pods))
+    (second,) = pods.keys() - {first}
+
+    with stage.freeze(pods[first]):
+        assert stage.ask_until(lan, {second}) == second
+    wait_until("both serve again", lambda: len(stage.list_serving("pair")) == 2)
+
+    name, old = (pods[second]["metadata"][key] for key in ("name", "uid"))
+    stage.machine.kubectl("delete", "pod", "-n", HOME, name, "--grace-period=0", "--force")
+    wait_until(
+        "a new pod is there", lambda: old not in {p["metadata"]["uid"] for p in stage.list_serving("pair")}
+    )
+    wait_until("both serve again", lambda: len(stage.list_serving("pair")) == 2)
+    stage.ask_until(lan, {f"lan sees {pod['status']['podIP']}" for pod in stage.list_serving("pair")})
+    stage.wait_for("connector/pair", "condition=Ready")
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+
+
+# ProxyClass ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_change_of_class_rolls_its_own_pods_and_no_other(stage: Stage) -> None:
+    """Egress and Connector of one class roll and keep their devices; the third, of another class, runs on."""
+    stage.apply(class_of("loud", "1"), class_of("still", "1"))
+    route = {"subnetRouter": {"advertiseRoutes": [outside.LAN]}}
+    named = {names.APPROVE_ROUTES: "true"}
+    stage.apply(
+        egress("one", proxy_class="loud", **{names.TAILNET_FQDN: f"client.{DOMAIN}"}),
+        own("Connector", "two", {"hostname": "two", "proxyClass": "loud", **route}, **named),
+        egress("three", proxy_class="still", **{names.TAILNET_FQDN: f"client.{DOMAIN}"}),
+    )
+    for what in ("service/one", "connector/two", "service/three"):
+        stage.wait_for(what, "condition=Ready")
+    parents = ("one", "two", "three")
+    before = {name: stage.find_pods(name)[0]["metadata"]["uid"] for name in parents}
+    addresses = {name: stage.find_address(name) for name in parents}
+
+    stage.apply(class_of("loud", "2"))
+    wait_until(
+        "both have rolled", lambda: all(read_volume(stage.find_pods(name)) == "2" for name in ("one", "two"))
+    )
+    stage.fetch_soon("one", f"client sees {addresses['one']}")
+    (pod,) = stage.find_pods("two")
+    stage.ask_soon(f"{outside.LAN_HOST}:{outside.PORT}", f"lan sees {pod['status']['podIP']}")
+    stage.fetch_soon("three", f"client sees {addresses['three']}")
+    after = {name: stage.find_pods(name)[0]["metadata"]["uid"] for name in parents}
+    assert {name for name in parents if after[name] != before[name]} == {"one", "two"}
+    assert {name: stage.find_address(name) for name in parents} == addresses
+
+
+def class_of(name: str, volume: str) -> dict[str, Any]:
+    env = [{"name": "VOLUME", "value": volume}]
+    return own("ProxyClass", name, {"statefulSet": {"pod": {"tailscaleContainer": {"env": env}}}})
+
+
+def read_volume(pods: list[Any]) -> str:
+    """What the class told the one pod that is ready; empty: there is none."""
+    if len(pods) != 1 or not is_ready(pods[0]):
+        return ""
+    env = pods[0]["spec"]["containers"][0]["env"]
+    return next((str(row["value"]) for row in env if row["name"] == "VOLUME"), "")
