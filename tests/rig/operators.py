@@ -23,7 +23,7 @@ from bench.grounds import HOME, write_environment
 
 from tailrace.cli.main import run_command
 from tailrace.sandbox.controlplane.control import ControlPlane
-from tests.rig.apiserver import ApiServer, free_port
+from tests.rig.apiserver import ApiServer
 from tests.rig.keeper import die_with_parent
 from tests.rig.look import PATIENCE
 
@@ -86,7 +86,7 @@ class Operators:
             **write_environment(self.folder, self.plane.url, self.plane.credentials),
             "POD_NAME": name,
             "TAILRACE_DEVICE_REFRESH": "2s",  # what happens on the control plane alone is seen soon
-            "TAILRACE_METRICS_ADDRESS": f"127.0.0.1:{free_port()}",
+            "TAILRACE_METRICS_ADDRESS": "127.0.0.1:0",
             **(settings or {}),
         }
         kubeconfig = self.server.write_kubeconfig(f"operator-{number}", token)

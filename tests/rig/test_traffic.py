@@ -72,7 +72,7 @@ async def cluster(
         "TAILRACE_API_KEY_FILE": str(key),
         "TAILRACE_PROXY_MODE": "userspace",
         "TAILRACE_DEVICE_REFRESH": "2s",
-        "TAILRACE_METRICS_ADDRESS": f"127.0.0.1:{apiserver.free_port()}",
+        "TAILRACE_METRICS_ADDRESS": "127.0.0.1:0",
     }
     kubeconfig = server.write_kubeconfig("operator", token)
     headers = {"Authorization": f"Bearer {apiserver.ADMIN}"}
