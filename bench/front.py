@@ -110,9 +110,14 @@ class Front:
             there, back = await asyncio.open_connection("127.0.0.1", port)
             with contextlib.closing(back):
                 back.write(line)
-                async with asyncio.TaskGroup() as both:
-                    both.create_task(copy(reader, back))
-                    both.create_task(copy(there, writer))
+                try:
+                    async with asyncio.TaskGroup() as both:
+                        both.create_task(copy(reader, back))
+                        both.create_task(copy(there, writer))
+                except asyncio.CancelledError:  # the end of all: what is still to be sent has no reader
+                    back.transport.abort()
+                    writer.transport.abort()
+                    raise
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
