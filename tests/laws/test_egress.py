@@ -303,6 +303,28 @@ async def test_a_change_of_target_keeps_device_and_names() -> None:
         assert world.plane.calls["mint_key"] == 1
 
 
+async def test_a_name_that_has_moved_to_other_addresses_restarts_the_pod() -> None:
+    """A running proxy keeps to the old ones. While nobody has the name nothing restarts."""
+    async with open_world() as world:
+        begin(world)
+        await world.settle(WEB)
+        before = read_template(world)
+        world.plane.remove(find(world.plane, "db").id)
+        await world.settle(WEB)
+        assert world.conditions()["TargetReady"][1] == "TargetNotFound"
+        assert read_template(world) == before
+        world.plane.add("db", user="somebody")
+        await world.settle(WEB)
+        assert world.conditions()["TargetReady"][1] == "TargetConnected"
+        assert read_template(world) != before
+
+
+def read_template(world: World[Any]) -> Any:
+    """What restarts the pod when it changes."""
+    name = next(p for p in world.ours() if p[0] == "StatefulSet")
+    return world.cluster.objects[name]["spec"]["template"]
+
+
 async def test_an_exposed_service_becomes_an_egress_and_back_with_one_device() -> None:
     """The rooms hand it over; what was made stays where it can."""
     async with open_world() as world:

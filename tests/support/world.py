@@ -202,7 +202,14 @@ class World[P: Tailnet = MemoryPlane]:
 
 
 ROOTS = {"Service", "Connector"}
-VOLATILE = {"tailrace.dev/replaces-device", "tailrace.dev/refresh", "digest", "app", "booted"}
+VOLATILE = {
+    "tailrace.dev/replaces-device",
+    "tailrace.dev/refresh",
+    "tailrace.dev/target-addresses",
+    "digest",
+    "app",
+    "booted",
+}
 
 
 def drop_volatile(value: Any) -> Any:

@@ -47,6 +47,7 @@ LAST_CLUSTER_IP = "tailscale.com/operator-last-set-cluster-ip"
 LAST_CLUSTER_DNS_NAME = "tailscale.com/operator-last-set-cluster-dns-name"
 LAST_TAILNET_IP = "tailscale.com/operator-last-set-ts-tailnet-target-ip"
 LAST_TAILNET_FQDN = "tailscale.com/operator-last-set-ts-tailnet-target-fqdn"
+TARGET_ADDRESSES = "tailrace.dev/target-addresses"
 APPLIED = "tailrace.dev/applied"
 KEY_ID = "tailrace.dev/key-id"
 KEY_TAGS = "tailrace.dev/key-tags"
@@ -183,6 +184,12 @@ ANNOTATIONS: tuple[Name, ...] = (
         LAST_TAILNET_IP, "proxy pod", Setter.TAILRACE, "The tailnet address that the egress proxy leads to."
     ),
     Name(LAST_TAILNET_FQDN, "proxy pod", Setter.TAILRACE, "The device that the egress proxy leads to."),
+    Name(
+        TARGET_ADDRESSES,
+        "proxy pod",
+        Setter.TAILRACE,
+        "The addresses of that device: when they change the pod restarts, since a running one keeps to the old ones.",
+    ),
     Name(
         ORIGINAL,
         "headless Service",

@@ -57,6 +57,7 @@ class TailnetName:
     """Egress target: the same for a device of that name, without trailing dot."""
 
     fqdn: str
+    addresses: tuple[str, ...] = ()  # when last known, sorted: other ones restart the pod
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

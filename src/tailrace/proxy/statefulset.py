@@ -113,8 +113,9 @@ def build_pod_annotations(proxy: spec.ProxySpec) -> dict[str, str]:
             found[names.LAST_CLUSTER_DNS_NAME] = name
         case spec.TailnetAddress(ip=ip):
             found[names.LAST_TAILNET_IP] = ip
-        case spec.TailnetName(fqdn=fqdn):
+        case spec.TailnetName(fqdn=fqdn, addresses=addresses):
             found[names.LAST_TAILNET_FQDN] = f"{fqdn}."
+            found[names.TARGET_ADDRESSES] = ",".join(addresses)
         case spec.Forwards() | spec.Router():
             pass
     return {key: value for key, value in found.items() if value}

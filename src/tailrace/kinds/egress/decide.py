@@ -20,7 +20,7 @@ from tailrace.fleet import claims, naming, provision
 from tailrace.fleet import truth as proxy_truth
 from tailrace.fleet.claims import Claim, Claims
 from tailrace.fleet.world import World, find_place, is_egress, root_of_service
-from tailrace.kinds.egress import original, removal, request, truth
+from tailrace.kinds.egress import original, removal, request, target, truth
 from tailrace.kinds.egress.inputs import Case, Inputs
 from tailrace.plan import ops
 from tailrace.proxy import names as proxy_names
@@ -142,8 +142,7 @@ def decide_proxy(case: Case) -> ops.Plan:
         plan = refuse(case.inputs, case.service, Reason.NAME_CONFLICT, message, EventReason.NAME_CONFLICT)
         waiting = ops.Result(waiting_on="the name")
         return dataclasses.replace(plan, result=waiting, tailnet=w.wish.tailnet)
-    assert case.wish.target is not None, "a request without violations has a target"
-    proxy = provision.build_spec(w, case.wish.target)
+    proxy = provision.build_spec(w, target.find_end(case))
     wanted = [original.build_headless(case), *provision.build_metrics(proxy)]
     told, quiet = truth.judge(case), proxy_truth.is_starting(w)
     status = None if told is None or quiet else claims.decide_status(told, w.root, w.now)

@@ -7,6 +7,7 @@ covers the address, somebody has approved it, the router is connected. All that 
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import ipaddress
 import json
@@ -16,6 +17,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from tailrace.api import names
 from tailrace.api.conditions import Reason
+from tailrace.fleet import provision
 from tailrace.fleet.claims import Claim
 from tailrace.fleet.ranges import Network, Overlap, Range, find_overlaps, read_network
 from tailrace.kinds.egress.inputs import Case
@@ -102,9 +104,8 @@ def list_others(case: Case) -> list[Device]:
 def judge_name(fqdn: str, devices: list[Device]) -> Claim | list[Fault]:
     """A device by its full name. A control plane that does not tell base domains shows the first label only."""
     label, _, domain = fqdn.partition(".")
-    for device in devices:
-        if (device.fqdn or f"{device.name}.{domain}").lower() == fqdn:
-            return judge_device(device)
+    if (device := find_named(fqdn, devices)) is not None:
+        return judge_device(device)
     known = {(d.fqdn or d.name).lower(): d for d in devices}
     elsewhere = [name for name, d in known.items() if d.name.lower() == label or name.startswith(f"{label}.")]
     near = elsewhere[:1] or difflib.get_close_matches(fqdn, known, 1, 0.75)
@@ -114,6 +115,28 @@ def judge_name(fqdn: str, devices: list[Device]) -> Claim | list[Fault]:
         if elsewhere:
             hint = f' under the base domain "{domain}"{hint}'
     return [Fault(Reason.TARGET_NOT_FOUND, f'no device of the tailnet is called "{fqdn}"{hint}')]
+
+
+def find_named(fqdn: str, devices: Iterable[Device]) -> Device | None:
+    domain = fqdn.partition(".")[2]
+    return next((d for d in devices if (d.fqdn or f"{d.name}.{domain}").lower() == fqdn), None)
+
+
+def find_end(case: Case) -> Target:
+    """Where the pod is to lead. To a name with the addresses that it has now, or had when the device was last there:
+    containerboot keeps to those that it found first (v1.102.5, seen on a real node)."""
+    target = case.wish.target
+    assert target is not None, "a request without violations has a target"
+    if not isinstance(target, spec.TailnetName):
+        return target
+    device = find_named(target.fqdn, list_others(case))
+    if device is not None:
+        return dataclasses.replace(target, addresses=tuple(sorted(device.addresses)))
+    live = provision.read_template_notes(case.world.children.statefulset)
+    known = (
+        live.get(names.TARGET_ADDRESSES, "") if live.get(names.LAST_TAILNET_FQDN) == f"{target.fqdn}." else ""
+    )
+    return dataclasses.replace(target, addresses=tuple(known.split(",")) if known else ())
 
 
 def judge_address(ip: Address, devices: list[Device]) -> Claim | list[Fault]:
