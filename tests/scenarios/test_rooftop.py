@@ -13,7 +13,7 @@ from tests.scenarios.stage import DIALECTS, Device, Stage, raise_stage
 pytestmark = pytest.mark.anyio
 
 HOUSE, INVERTER, BATTERY = "192.168.47.0/24", "192.168.47.20", "192.168.47.21"
-WAY, PANELS = "service/rooftop/house", "service/rooftop/panels"
+WAY, PANELS, WEATHER = "service/rooftop/house", "service/rooftop/panels", "service/rooftop/weather"
 ALIAS = "house.rooftop.svc.cluster.local"
 
 
@@ -28,6 +28,7 @@ async def test_a_collector_in_the_cluster_reads_a_device_in_a_house(tmp_path: Pa
         await name_what_is_missing(stage, attic)
         await read(stage, attic)
         await lead_elsewhere(stage)
+        await ask_for_the_weather(stage)
         await withdraw(stage)
 
 
@@ -92,6 +93,20 @@ async def lead_elsewhere(stage: Stage) -> None:
     await stage.answered("host: battery", ALIAS, 8090)
     await stage.settled(WAY)
     assert (stage.get(WAY)["spec"]["externalName"], {node.id for node in stage.nodes()}) == before
+
+
+async def ask_for_the_weather(stage: Stage) -> None:
+    """A device by its full name, which does not exist yet: its proxy cannot start, and the Service says why until it is
+    there."""
+    name = f"weather.{stage.world.plane.tailnet.base_domain}"
+    await stage.apply("rooftop-weather")
+    stage.annotate(WEATHER, tailnet_fqdn=name)
+    await stage.says(WEATHER, "TargetReady", "TargetNotFound", f'"{name}"')
+    assert stage.condition(WEATHER).status == "False"
+    stage.join("weather")
+    await stage.settled(WEATHER)
+    await stage.answered("device: weather", "weather.rooftop.svc.cluster.local")
+    stage.delete(WEATHER)
 
 
 async def withdraw(stage: Stage) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import timedelta
 
-from tailrace.api import names
+from tailrace.api import kube, names
 from tailrace.api.conditions import Reason
 from tailrace.fleet.claims import Claim
 from tailrace.fleet.world import World, join
@@ -18,11 +18,13 @@ QUIET = timedelta(seconds=3)
 def is_settling(w: World) -> bool:
     """Whether the next second may say more than this one: nothing half-true is written meanwhile.
 
-    The device list is older than the login; or containerboot has written the id and not yet the name.
+    The device list is older than the login; or containerboot has written the id and not yet the name, which it never does
+    when the target of an egress has no device: it ends instead, again and again.
     """
     if w.unsure and not w.tailnet.problem:
         return True
-    return w.device is not None and w.state is not None and not w.state.fqdn
+    nameless = w.device is not None and w.state is not None and not w.state.fqdn
+    return nameless and not waits(w.children.pod)
 
 
 def is_starting(w: World) -> bool:
@@ -31,10 +33,14 @@ def is_starting(w: World) -> bool:
         return False
     workload, pod = w.children.statefulset, w.children.pod
     since = workload.metadata.creationTimestamp if workload is not None else w.now
-    waits = pod is not None and any(
+    return since is not None and w.now - since < QUIET and not waits(pod)
+
+
+def waits(pod: kube.Pod | None) -> bool:
+    """Whether a container of it cannot start, or not again so soon."""
+    return pod is not None and any(
         s.state.waiting and s.state.waiting.message for s in pod.status.containerStatuses
     )
-    return since is not None and w.now - since < QUIET and not waits
 
 
 def judge_unreachable(w: World, problem: str) -> Claim:

@@ -71,9 +71,8 @@ class Egresses:
         after = index_hostname(event.new) if event.new else ()
         if bool(before) != bool(after):
             metrics.EGRESS_PROXIES.set(len(self.list_egresses()))
-        if (
-            before or after
-        ):  # one that ceased to lead out while nobody looked is found by its headless Service
+        # One that ceased to lead out while nobody looked is found by its headless Service.
+        if before or after or is_given_back(event):
             yield key_of(event.obj)
         for hostname in {*before} ^ {*after}:
             for rival in self.fleet.stores.services.by_index(BY_HOSTNAME, hostname):
@@ -202,6 +201,13 @@ class Egresses:
 
 def index_egress(service: kube.Service) -> tuple[str, ...]:
     return (ALL,) if is_egress(service) else ()
+
+
+def is_given_back(event: Event[kube.Service]) -> bool:
+    """Whether it is what it was before it led out, maybe; what was made for it goes now."""
+    old, new = event.old, event.new
+    held = new is not None and names.FINALIZER in new.metadata.finalizers
+    return held and old is not None and new is not None and old.spec != new.spec
 
 
 def index_hostname(service: kube.Service) -> tuple[str, ...]:
