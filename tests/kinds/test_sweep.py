@@ -265,3 +265,27 @@ async def mint(plane: MemoryPlane, description: str) -> str:
 def grow_old(plane: MemoryPlane) -> None:
     for key in plane._keys.values():
         key.info = dataclasses.replace(key.info, created=datetime.now(UTC) - timedelta(minutes=20))
+
+
+# --- the rooms that are woken ----------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_what_lost_its_object_while_nobody_looked_is_taken_away_by_its_room() -> None:
+    """A Service deleted past its finalizer, and a Connector that went with its definition."""
+    routes = Key("", "routes")
+    async with open_world() as world:
+        laptop = world.plane.add("laptop", user="somebody")
+        world.cluster.put(resources.SERVICES, build_service())
+        connector = {
+            "metadata": {"name": "routes"},
+            "spec": {"exitNode": True, "replicas": 2, "hostnamePrefix": "r"},
+        }
+        world.cluster.put(resources.CONNECTORS, connector)
+        await world.settle(WEB, routes)
+        assert len(world.plane.devices) == 4
+        for place in (("Service", "demo", "web"), ("Connector", "", "routes")):
+            world.cluster._drop(place)
+        await world.settle(WEB, routes)
+        assert world.ours() == []
+        assert [d.id for d in world.plane.devices] == [laptop.id]
