@@ -127,8 +127,11 @@ CONNECTOR_APP_CONNECTORS = _gauge(
     "k8s_connector_appconnector_resources", "Connectors that are app connectors."
 )
 
-# egress, by the official operator's name
+# other kinds, by the official operator's names
 EGRESS_PROXIES = _gauge("k8s_egress_proxies", "Services that lead out of the cluster.")
+
+PROXY_CLASSES = _gauge("k8s_proxyclass_resources", "ProxyClasses.")
+TAILNETS = _gauge("k8s_tailnet_resources", "Tailnets beside the operator's own.")
 
 # what is left over
 SWEPT = _counter(

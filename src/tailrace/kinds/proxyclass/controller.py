@@ -17,6 +17,7 @@ from tailrace.kube import resources
 from tailrace.kube.client import Kube
 from tailrace.kube.resource import Key
 from tailrace.kube.store import Event
+from tailrace.observe import metrics
 from tailrace.plan import ops
 from tailrace.proxy import spec
 from tailrace.runtime.controller import Controller
@@ -41,12 +42,14 @@ class ProxyClasses:
         self.controller = Controller("proxyclass", self.reconcile, workers=2)
         self.controller.watch(stores.classes, self.map_class)
         self.controller.watch(stores.namespaces, lambda event: self.list_keys())
+        metrics.PROXY_CLASSES.set(0)
 
     def list_keys(self) -> list[Key]:
         return [Key("", found.metadata.name) for found in self.fleet.stores.classes.list()]
 
     def map_class(self, event: Event[ProxyClass]) -> Iterable[Key]:
         """The class itself; when node ports come or go, all: one that was in the way may be so no longer."""
+        metrics.PROXY_CLASSES.set(len(self.fleet.stores.classes))
         yield event.key
         ranges = {found.port_ranges for found in (event.old, event.new) if found is not None}
         if any(ranges):

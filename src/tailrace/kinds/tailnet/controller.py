@@ -23,7 +23,7 @@ from tailrace.kube.client import Kube
 from tailrace.kube.resource import Key, Resource
 from tailrace.kube.store import Event, Store
 from tailrace.kube.watch import Watch
-from tailrace.observe import logs
+from tailrace.observe import logs, metrics
 from tailrace.plan import ops
 from tailrace.plan.executor import Executor
 from tailrace.runtime.controller import Controller
@@ -125,6 +125,7 @@ class TailnetObjects:
         self.secrets = watched.Secrets(self.namespace, self.open_watch, self.note_secret)
         self.controller = Controller("tailnet", self.reconcile, workers=4)
         self.store.on_event(self.follow)
+        metrics.TAILNETS.set(0)
         self.controller.watch(self.store, lambda event: [event.key])
         self.tailnets.subscribe(self.note_tailnet)
 
@@ -135,6 +136,7 @@ class TailnetObjects:
 
     def follow(self, event: Event[Tailnet]) -> None:
         """A Tailnet came, went or differs: watch its Secret, and be a member, or no more."""
+        metrics.TAILNETS.set(len(self.store))
         self.secrets.follow(frozenset(known.spec.credentials.secretName for known in self.store.list()))
         self.join(event.key.name)
 
