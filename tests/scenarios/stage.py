@@ -32,8 +32,6 @@ HOME = sandbox.NAMESPACE
 PATIENCE = 30.0  # seconds: only keeps a fault from hanging
 LOOK = 0.01
 _MANIFESTS = Path(__file__).parent / "manifests"
-_OURS = ("tailscale.com/", "tailrace.dev/")
-_NOT_OURS = {names.SETTINGS, names.ORPHANS, "operator", "tailrace"}
 _REFS = {
     "namespace": Ref("", "v1", "namespaces"),
     "service": Ref("", "v1", "services"),
