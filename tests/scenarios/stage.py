@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import io
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,8 @@ import structlog
 import yaml
 
 from tailrace.api import names
-from tailrace.cli import sandbox
+from tailrace.cli import cluster as clusters
+from tailrace.cli import explain, sandbox
 from tailrace.sandbox.controlplane.records import Dialect, Node
 from tailrace.sandbox.kubernetes.resources import Ref
 from tailrace.sandbox.kubernetes.status import ApiError
@@ -235,6 +237,13 @@ class Stage:
         """All of them, for a reader of a failure."""
         found = (self.find(what) or {}).get("status", {}).get("conditions") or ()
         return {c["type"]: Condition(c["status"], c["reason"], c["message"]) for c in found}
+
+    async def explain(self, what: str) -> str:
+        """What `tailrace explain` prints of it."""
+        printed, target = io.StringIO(), clusters.Target(kubeconfig=self.world.kubeconfig)
+        with contextlib.redirect_stdout(printed):
+            await explain.explain(what, cluster=target)
+        return printed.getvalue()
 
     # Bytes -------------------------------------------------------------------------------------------------------
 

@@ -69,7 +69,8 @@ async def approve_by_hand(stage: Stage, phone: Device) -> None:
 
 
 async def turn_the_old_router_off(stage: Stage, phone: Device) -> None:
-    """A machine that did the same before still does: two routers are a stand-by, not a sum, and both are named."""
+    """A machine that did the same before still does: two routers are a stand-by, not a sum, and both are named. What else
+    may hang on the one that is left is told when somebody asks."""
     await stage.says(GATE, "Accepted", "Accepted", LAN, "old-gate", "do not add up")
     await stage.told(GATE, "RoutesOverlap", LAN, "old-gate")
     await stage.answered("host: resolver", RESOLVER, 3000, by=phone)
@@ -78,6 +79,7 @@ async def turn_the_old_router_off(stage: Stage, phone: Device) -> None:
         lambda: "old-gate" not in stage.condition(GATE, "Accepted").message, lambda: stage.conditions(GATE)
     )
     await stage.settled(GATE)
+    assert "names stop resolving for every device" in await stage.explain(GATE)
     for ip, name in ((RESOLVER, "resolver"), (GATEWAY, "gateway")):
         await stage.answered(f"host: {name}", ip, by=phone)
 
