@@ -25,8 +25,9 @@ from bench.kubelet import Kubelet
 from tailrace import app, settings
 from tailrace.api import kube, names
 from tailrace.cli import render
+from tailrace.fleet import wish
 from tailrace.fleet.world import Children, Tailnet
-from tailrace.kinds.service import decide, inputs, request
+from tailrace.kinds.service import decide, inputs
 from tailrace.kube import config as kube_config
 from tailrace.kube import resources
 from tailrace.plan import executor, ops
@@ -105,7 +106,7 @@ def build_joined(fresh: inputs.Inputs, manifest: Mapping[str, Any]) -> inputs.In
     assert service is not None
     device = port.Device(
         id=port.DeviceId("n1"),
-        name=request.read_hostname(service),
+        name=wish.read_hostname(service),
         hostname=name,
         fqdn=None,
         addresses=("100.64.0.1",),

@@ -21,7 +21,7 @@ KEYS = frozenset(n.key for n in (*names.ANNOTATIONS, *names.LABELS)) | {names.FI
 SETTINGS = frozenset(field.metadata["env"] for field in dataclasses.fields(settings.Settings))
 COMMANDS = frozenset(name for name in cli if not name.startswith("-"))
 TESTS = frozenset(
-    {"TAILRACE_TEST_HEADSCALE", "TAILRACE_TEST_HEADSCALE_KEY", "TAILRACE_RIG_TRANSFER"}
+    {"TAILRACE_TEST_HEADSCALE", "TAILRACE_TEST_HEADSCALE_KEY", "TAILRACE_RIG", "TAILRACE_RIG_TRANSFER"}
 )  # read by the tests
 METRICS = frozenset(row.name for row in metrics.TABLE)
 GOOD = frozenset(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tailrace.fleet import approval
 from tailrace.fleet.ranges import Range
 from tailrace.kinds.connector import overlap, routes
 from tailrace.kinds.connector.inputs import Accepting, Neighbour, Surroundings
@@ -116,7 +117,7 @@ def test_a_standby_serves_nothing_and_that_is_well() -> None:
 
 def test_missing_approval_names_routes_devices_and_every_way_out() -> None:
     """The exit node too; the tags are those that the device has."""
-    wanted = routes.sort((NET, *routes.EXIT))
+    wanted = routes.sort((NET, *approval.EXIT))
     claim = routes.judge(wanted, [device(tags=("tag:gate",))], [], can_approve=True)
     assert claim.reason == "RoutesNotApproved"
     assert "0.0.0.0/0, ::/0 on gate" in claim.message
@@ -150,10 +151,10 @@ def test_what_is_approved_and_not_served_is_told(changes: dict[str, Any], word: 
 
 @given(st.lists(networks.map(str), min_size=1), st.booleans())
 def test_the_policy_lines_are_json_and_approve_exactly_what_is_asked(found: list[str], exits: bool) -> None:
-    wanted = routes.sort((*found, *(routes.EXIT if exits else ())))
-    line = routes.encode_approvers(wanted, ["tag:k8s"])
+    wanted = routes.sort((*found, *(approval.EXIT if exits else ())))
+    line = approval.encode_approvers(wanted, ["tag:k8s"])
     policy = msgspec.json.decode(f"{{{line}}}")["autoApprovers"]
-    assert {*policy.get("routes", {}), *(routes.EXIT if "exitNode" in policy else ())} == {*wanted}
+    assert {*policy.get("routes", {}), *(approval.EXIT if "exitNode" in policy else ())} == {*wanted}
 
 
 # --- what routes run into --------------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ def describe(
 
 
 def test_routes_without_neighbours_are_silent() -> None:
-    assert describe((NET, *routes.EXIT)) == ""
+    assert describe((NET, *approval.EXIT)) == ""
 
 
 def test_the_clusters_own_range_is_told_and_who_would_accept_it() -> None:
@@ -179,7 +180,7 @@ def test_the_clusters_own_range_is_told_and_who_would_accept_it() -> None:
     said = describe(("10.0.0.0/8",), around)
     assert f"10.0.0.0/8 overlaps the range of this cluster's pods ({PODS})" in said
     assert "Service demo/db accepts routes by ProxyClass open" in said
-    assert describe(routes.EXIT, around) == ""
+    assert describe(approval.EXIT, around) == ""
 
 
 def test_another_connector_and_another_device_of_the_same_route_are_told_once_each() -> None:

@@ -111,9 +111,16 @@ def judge(i: Inputs) -> Claim:
             True,
             "RouteNotApproved",
             [
-                "headscale nodes approve-routes --identifier gate --routes 192.168.1.0/24",
+                "approve it in the admin console",
                 '{"autoApprovers": {"routes": {"192.168.1.0/24": ["tag:gate"]}}}',
             ],
+        ),
+        (
+            PRINTER,
+            [router("7", enabled=())],
+            True,
+            "RouteNotApproved",
+            ["`headscale nodes approve-routes --identifier 7 --routes 192.168.1.0/24`"],
         ),
         (PRINTER, [router(enabled=(), online=False)], True, "RouteNotApproved", ["not connected either"]),
         (PRINTER, [router(online=False)], True, "RouterOffline", ["gate.lab.example", "since"]),
@@ -228,6 +235,13 @@ def told(plan: ops.Plan, kind: ConditionType = ConditionType.ACCEPTED) -> tuple[
         ({"notes": {**to("db.lab.example"), names.PROXY_GROUP: "many"}}, "NotServed"),
         ({"admission": Admission(privileged=False, refusal="violates PodSecurity")}, "ModeRefused"),
         ({"proxy_class": Class(problem='ProxyClass "routes" does not exist')}, "ProxyClassNotReady"),
+        (
+            {
+                "notes": {**to("db.lab.example"), names.TAILNET: "lab"},
+                "tailnet": Tailnet(known=False, problem='there is no Tailnet "lab"'),
+            },
+            "TailnetNotReady",
+        ),
         ({"rivals": (kube.Service(metadata=kube.ObjectMeta(name="a", namespace="demo")),)}, "HostnameTaken"),
         (
             {"tailnet": Tailnet(known=True, namesakes=(device("demo-far"),), devices=(device("demo-far"),))},

@@ -144,7 +144,7 @@ async def test_a_pod_reaches_a_printer_behind_a_router_when_nothing_is_missing(t
         world.apply([proxy_class("routes")])
         await says(world, "printer", "TargetReady", "NoRouter")
         router = world.join("router", routes=[LAN], lan="office")
-        assert "approve-routes" in await says(world, "printer", "TargetReady", "RouteNotApproved")
+        assert "admin console" in await says(world, "printer", "TargetReady", "RouteNotApproved")
         world.plane.tailnet.approve_routes(router.id, [LAN])
         await says(world, "printer", "Ready", "Ready")
         await heard(world, "printer", "host: printer")

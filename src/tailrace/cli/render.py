@@ -13,6 +13,7 @@ import msgspec
 from tailrace.api import connector, crd, kube, proxyclass
 from tailrace.api import tailnet as tailnets
 from tailrace.errors import Usage
+from tailrace.fleet import wish as wishes
 from tailrace.fleet.install import Install
 from tailrace.fleet.world import Admission, Class, Tailnet, is_egress
 from tailrace.kinds.connector import decide as connector_decide
@@ -164,12 +165,7 @@ def build_inputs(world: Offline, service: kube.Service, where: str) -> service_i
         tailnet=find_tailnet(world, wish.tailnet, where),
         admission=Admission(privileged=True),
         proxy_class=find_class(world, wish.proxy_class, where),
-        rivals=find_rivals(
-            world,
-            service,
-            service_request.read_hostname,
-            lambda s: service_request.is_exposed(s, world.install.defaults),
-        ),
+        rivals=find_rivals(world, service, lambda s: service_request.is_exposed(s, world.install.defaults)),
         now=world.now,
     )
 
@@ -185,7 +181,7 @@ def plan_egress(world: Offline, service: kube.Service, where: str) -> ops.Plan:
             tailnet=find_tailnet(world, wish.tailnet, where),
             admission=Admission(privileged=True),
             proxy_class=find_class(world, wish.proxy_class, where),
-            rivals=find_rivals(world, service, egress_request.read_hostname, is_egress),
+            rivals=find_rivals(world, service, is_egress),
             now=world.now,
         )
     )
@@ -209,13 +205,12 @@ def plan_connector(world: Offline, found: connector.Connector, where: str) -> op
 def find_rivals(
     world: Offline,
     service: kube.Service,
-    read_hostname: Callable[[kube.Service], str],
     is_alike: Callable[[kube.Service], bool],
 ) -> tuple[kube.Service, ...]:
     """Other Services of its sort that ask for the same hostname."""
-    hostname = read_hostname(service).lower()
+    hostname = wishes.read_hostname(service).lower()
     alike = (other for other in world.services if other is not service and is_alike(other))
-    return tuple(other for other in alike if read_hostname(other).lower() == hostname)
+    return tuple(other for other in alike if wishes.read_hostname(other).lower() == hostname)
 
 
 def find_class(world: Offline, name: str, where: str) -> Class:

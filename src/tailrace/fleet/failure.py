@@ -5,13 +5,37 @@ The engine decides when to try again; this decides what the user reads meanwhile
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
 from tailrace import errors
 from tailrace.api import names
 from tailrace.api.conditions import ConditionType, EventReason, Reason
-from tailrace.fleet import claims
-from tailrace.fleet.claims import Claim
+from tailrace.fleet import claims, official
+from tailrace.fleet.claims import Claim, Claims
 from tailrace.fleet.world import Root
 from tailrace.plan import ops
+
+VALID = Claim(status=True, reason=Reason.ACCEPTED, message="the request is valid")
+
+
+def decide_failure(
+    root: Root,
+    plan: ops.Plan,
+    error: Exception,
+    known: Claims,
+    now: datetime,
+    shown: Mapping[str, Any] | None = None,
+) -> ops.Plan:
+    """Status and event for a plan that stopped at `error`: Provisioned is false, and what is `known` to be true of a
+    running device stays. Conflicts say nothing: they are read again at once. `shown` are the status's live fields."""
+    if isinstance(error, errors.Conflict):
+        return ops.Plan()
+    failed = judge_failure(root, plan, error)
+    said = dataclasses.replace(known, provisioned=failed, official=official.tell_failed(root, failed))
+    return decide_telling(root, failed, error, claims.decide_status(said, root, now, shown))
 
 
 def judge_failure(root: Root, plan: ops.Plan, error: Exception) -> Claim:

@@ -27,6 +27,11 @@ def is_settling(w: World) -> bool:
     return nameless and not waits(w.children.pod)
 
 
+def is_named(w: World) -> bool:
+    """Whether it has joined and its name is known."""
+    return w.state is not None and bool(w.state.fqdn) and not w.tailnet.gone
+
+
 def is_starting(w: World) -> bool:
     """Whether the proxy is coming up as it should, so early that nothing needs to be said about it."""
     if w.root.conditions or w.joined or w.tailnet.problem:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tailrace.api import kube, names
 from tailrace.fleet.install import Defaults
+from tailrace.proxy import names as proxy_names
 from tailrace.settings import TAG
 
 OURS = ("tailscale.com/", "tailrace.dev/")
@@ -42,6 +43,21 @@ class Wish:
     recreate: str = ""
     tailnet: str = ""  # "" is the operator's own
     proxy_class: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceWish(Wish):
+    """A Service's wish, with what is wrong about it."""
+
+    violations: tuple[str, ...] = ()  # sentences: what is wrong and how to write it
+    later: tuple[str, ...] = ()  # names something that this version does not serve
+    unknown: tuple[str, ...] = ()  # annotations that look like ours and are none, or have no effect here
+
+
+def read_hostname(service: kube.Service) -> str:
+    """The hostname that a Service asks for, valid or not."""
+    meta = service.metadata
+    return meta.annotations.get(names.HOSTNAME, proxy_names.build_default_hostname(meta.namespace, meta.name))
 
 
 def read_tags(notes: Mapping[str, str], default: tuple[str, ...], wrong: list[str]) -> tuple[str, ...]:

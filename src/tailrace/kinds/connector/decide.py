@@ -18,10 +18,11 @@ from datetime import timedelta
 from tailrace.api import kube
 from tailrace.api.conditions import ConditionType, EventReason, Reason
 from tailrace.api.connector import Connector
-from tailrace.fleet import claims, naming, provision
+from tailrace.fleet import claims, naming, progress, provision, refusal
 from tailrace.fleet import removal as leaving
 from tailrace.fleet import truth as proxy_truth
 from tailrace.fleet.claims import Claim, Claims
+from tailrace.fleet.refusal import Refusal
 from tailrace.fleet.world import Tailnet, World
 from tailrace.kinds.connector import budget, mode, removal, request, rolling, routes, truth
 from tailrace.kinds.connector.inputs import Case, Choice, Inputs
@@ -30,7 +31,6 @@ from tailrace.plan import ops
 from tailrace.proxy import spec
 
 INVALID = "Connector is invalid: "
-RECHECK = 30.0  # seconds until a world that no watch reports is looked at again
 FRESH = timedelta(minutes=10)  # for so long somebody may be about to approve: the device list is asked often
 
 UNKNOWN = Tailnet(known=False, fresh=False)
@@ -43,22 +43,30 @@ def decide(i: Inputs) -> ops.Plan:
     if i.connector.metadata.deletionTimestamp is not None:
         return removal.decide_removal(i, i.connector)
     wish = request.read_request(i.connector, i.install.defaults)
-    if wish.violations:
-        message = INVALID + "; ".join(wish.violations)
-        return refuse(i.connector, i, Reason.CONNECTOR_INVALID, message, EventReason.INVALID_CONNECTOR)
-    choice = mode.choose_mode(i, wish)
-    if isinstance(choice, str):
-        return refuse(i.connector, i, Reason.MODE_REFUSED, choice, EventReason.FAILED, recheck=RECHECK)
-    if i.proxy_class.problem:
-        return refuse(i.connector, i, Reason.CLASS_NOT_READY, i.proxy_class.problem, EventReason.FAILED)
+    choice = choose(i, wish)
+    if isinstance(choice, Refusal):
+        shown = truth.read_fields(i.connector)
+        return refusal.refuse(truth.build_root(i.connector), choice, i.now, fields=shown, shown=shown)
     case = build_case(i, i.connector, wish, choice)
-    if wish.tailnet and not case.tailnet.known and case.tailnet.problem:
-        return refuse(i.connector, i, Reason.TAILNET_NOT_READY, case.tailnet.problem, EventReason.FAILED)
     if case.places.foreign:
         return removal.decide_leftovers(i, case.places.foreign)
     if any(w.moves for w in case.worlds):
         return removal.decide_leftovers(i, removal.list_all(i))
     return decide_proxies(case)
+
+
+def choose(i: Inputs, wish: request.Request) -> Choice | Refusal:
+    """The mode, or the first thing that keeps this Connector from routing."""
+    if wish.violations:
+        return Refusal(
+            reason=Reason.CONNECTOR_INVALID,
+            message=INVALID + "; ".join(wish.violations),
+            event=EventReason.INVALID_CONNECTOR,
+        )
+    choice = mode.choose_mode(i, wish)
+    if isinstance(choice, str):
+        return Refusal(reason=Reason.MODE_REFUSED, message=choice, recheck=refusal.RECHECK)
+    return refusal.find_missing(i.proxy_class, i.tailnet, wish.tailnet) or choice
 
 
 def build_case(i: Inputs, connector: Connector, wish: request.Request, choice: Choice) -> Case:
@@ -80,43 +88,14 @@ def build_case(i: Inputs, connector: Connector, wish: request.Request, choice: C
     return Case(inputs=i, connector=connector, wish=wish, choice=choice, places=places, worlds=worlds)
 
 
-# --- refusals: said on the object, nothing touched -------------------------------------------------------------
-
-
-def refuse(
-    connector: Connector,
-    i: Inputs,
-    reason: Reason,
-    message: str,
-    event: EventReason,
-    *,
-    recheck: float | None = None,
-) -> ops.Plan:
-    """Say why not. What runs already keeps running: a typing error must not cut off traffic."""
-    root = truth.build_root(connector)
-    claim = Claim(status=False, reason=reason, message=message)
-    waits = reason in {Reason.CLASS_NOT_READY, Reason.TAILNET_NOT_READY}
-    official = dataclasses.replace(
-        claim, reason=Reason.CONNECTOR_CREATING if waits else Reason.CONNECTOR_INVALID
-    )
-    shown = truth.read_fields(connector)
-    said = Claims(accepted=claim, official=(ConditionType.CONNECTOR_READY, official), fields=shown)
-    news = claims.changed(ConditionType.ACCEPTED, claim, root)
-    status = claims.decide_status(said, root, i.now, shown)
-    return ops.Plan(
-        stages=ops.stages([status, claims.emit(root, event, message) if news else None]),
-        result=ops.Result(waiting_on=f"a change ({reason})", requeue_after=recheck),
-        owner=root.owner,
-    )
-
-
 # --- the proxies -----------------------------------------------------------------------------------------------
 
 
 def decide_proxies(case: Case) -> ops.Plan:
     """Whatever is missing between this world and devices that route."""
     if any(w.needs_key and not w.tailnet.known for w in case.worlds):
-        return wait_for_list(case)
+        fields, shown = truth.build_fields(case), truth.read_fields(case.connector)
+        return progress.wait_for_list(case.worlds[0], truth.judge_accepted(case), fields=fields, shown=shown)
     taken = find_conflicts(case)
     stages = [*decide_replicas(case, frozenset(taken)), [decide_finalizer(case), *decide_beside(case)]]
     surplus = removal.decide_leftovers(case.inputs, case.places.surplus)
@@ -238,38 +217,16 @@ def expects(case: Case, told: Claims) -> bool:
 
 
 def derive_result(case: Case, told: Claims | None, surplus: ops.Plan, *, quiet: bool) -> ops.Result:
-    if told is None:
-        return ops.Result(waiting_on="the control plane's device list")
+    found = progress.derive_result(told, quiet=quiet)
+    if told is None or found.requeue_after is not None:
+        return found
     ready = claims.derive_ready(told)
-    if not ready.status:
-        after = proxy_truth.QUIET.total_seconds() if quiet else None
-        connected = told.online is not None and told.online.status
-        # What we may ask for is learnt from time to time, and no watch reports it.
-        unasked = ready.reason is Reason.ROUTES_UNKNOWN or (connected and expects(case, told))
-        return ops.Result(waiting_on=str(ready.reason), requeue_after=after or (RECHECK if unasked else None))
-    return surplus.result
-
-
-def wait_for_list(case: Case) -> ops.Plan:
-    """No device list yet: without it a name cannot be checked, so no key is minted."""
-    plan = ops.Plan(
-        result=ops.Result(waiting_on="the device list"),
-        owner=truth.build_root(case.connector).owner,
-        interest=True,
-        tailnet=case.wish.tailnet,
-    )
-    if not case.tailnet.problem:
-        return plan
-    claim = proxy_truth.judge_unreachable(case.worlds[0], case.tailnet.problem)
-    official = dataclasses.replace(claim, reason=Reason.CONNECTOR_CREATING)
-    said = Claims(
-        accepted=truth.judge_accepted(case),
-        provisioned=claim,
-        official=(ConditionType.CONNECTOR_READY, official),
-        fields=truth.build_fields(case),
-    )
-    waiting = ops.Result(waiting_on="the control plane")
-    return dataclasses.replace(plan, stages=ops.stages([decide_status(case, said)]), result=waiting)
+    if ready.status:
+        return surplus.result
+    # What we may ask for is learnt from time to time, and no watch reports it.
+    connected = told.online is not None and told.online.status
+    unasked = ready.reason is Reason.ROUTES_UNKNOWN or (connected and expects(case, told))
+    return ops.Result(waiting_on=found.waiting_on, requeue_after=refusal.RECHECK if unasked else None)
 
 
 # --- names that are taken --------------------------------------------------------------------------------------

@@ -32,9 +32,14 @@ def decide_failure(i: Inputs, plan: ops.Plan, error: Exception) -> ops.Plan:
         news = claims.changed(ConditionType.ROUTES_APPROVED, refused, root)
         event = claims.emit(root, EventReason.FAILED, refused.message) if news else None
         return ops.Plan(stages=ops.stages([status, event]), owner=root.owner)
-    failed = failure.judge_failure(root, plan, error)
-    told = build_claims(i.connector, case, known, failed)
-    return failure.decide_telling(root, failed, error, claims.decide_status(told, root, i.now, shown))
+    return failure.decide_failure(root, plan, error, known or tell_least(i.connector, case), i.now, shown)
+
+
+def tell_least(connector: Connector, case: Case | None) -> Claims:
+    """What can be said where nothing is known to be true of running devices."""
+    if case is None:
+        return Claims(accepted=failure.VALID, fields=truth.read_fields(connector))
+    return Claims(accepted=truth.judge_accepted(case), fields=truth.build_fields(case))
 
 
 def read_case(i: Inputs, connector: Connector) -> Case | None:
@@ -44,20 +49,6 @@ def read_case(i: Inputs, connector: Connector) -> Case | None:
     if connector.metadata.deletionTimestamp is not None or wish.violations or isinstance(choice, str):
         return None
     return decide.build_case(i, connector, wish, choice)
-
-
-def build_claims(connector: Connector, case: Case | None, known: Claims | None, failed: Claim) -> Claims:
-    """Provisioned is false; what is known to be true of running devices stays."""
-    official = (
-        ConditionType.CONNECTOR_READY,
-        dataclasses.replace(failed, reason=Reason.CONNECTOR_CREATION_FAILED),
-    )
-    if case is None:
-        accepted = Claim(status=True, reason=Reason.ACCEPTED, message="the request is valid")
-        fields = truth.read_fields(connector)
-        return Claims(accepted=accepted, provisioned=failed, official=official, fields=fields)
-    said = known or Claims(accepted=truth.judge_accepted(case), fields=truth.build_fields(case))
-    return dataclasses.replace(said, provisioned=failed, official=official)
 
 
 def is_refused_approval(plan: ops.Plan, error: Exception) -> bool:

@@ -55,6 +55,11 @@ class Inputs:
     around: Surroundings = Surroundings()
     now: datetime
 
+    @property
+    def tailnet(self) -> Tailnet:
+        """What is the same for all replicas."""
+        return self.tailnets[0] if self.tailnets else Tailnet(known=False, fresh=False)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
@@ -78,4 +83,4 @@ class Case:
     @property
     def tailnet(self) -> Tailnet:
         """What is the same for all replicas."""
-        return self.inputs.tailnets[0] if self.inputs.tailnets else Tailnet(known=False, fresh=False)
+        return self.inputs.tailnet

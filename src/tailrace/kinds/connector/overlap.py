@@ -13,6 +13,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
+from tailrace.fleet.approval import EXIT
 from tailrace.fleet.ranges import find_overlaps, read_network, touch
 from tailrace.kinds.connector import routes as routing
 from tailrace.kinds.connector.inputs import Surroundings
@@ -45,7 +46,7 @@ def describe(
     name: str, wanted: Sequence[str], around: Surroundings, others: Sequence[port.Device]
 ) -> tuple[str, ...]:
     """A sentence for each. `wanted` are the Connector's routes, `others` the tailnet's devices that are not its own."""
-    plain = tuple(route for route in wanted if route not in routing.EXIT)
+    plain = tuple(route for route in wanted if route not in EXIT)
     return (
         *describe_cluster(plain, around),
         *describe_neighbours(plain, around),
@@ -76,7 +77,7 @@ def describe_neighbours(wanted: Sequence[str], around: Surroundings) -> Iterable
                         f"{route} is advertised by Connector {neighbour.name} too: one of the two serves it and the "
                         "other takes over, they do not add up"
                     )
-                elif theirs not in routing.EXIT and overlaps(route, theirs):
+                elif theirs not in EXIT and overlaps(route, theirs):
                     yield (
                         f"{route} overlaps {theirs} of Connector {neighbour.name}: where both apply the narrower one wins"
                     )
@@ -121,7 +122,7 @@ def describe_homes(name: str, wanted: Sequence[str]) -> Iterable[str]:
 
 def describe_dns(wanted: Sequence[str]) -> str:
     """What goes down with the Connector and shows nowhere in the cluster; empty where it leads to no network."""
-    if all(route in routing.EXIT for route in wanted):
+    if all(route in EXIT for route in wanted):
         return ""
     return (
         "the tailnet's DNS settings are not read: if one of its nameservers is behind these routes, names stop resolving "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tailrace.api import names
 from tailrace.api.connector import Connector, ConnectorSpec
 from tailrace.fleet import wish
+from tailrace.fleet.approval import EXIT
 from tailrace.fleet.install import Defaults
 from tailrace.fleet.wish import OnConflict, Wish
 from tailrace.kinds.connector import routes
@@ -64,7 +65,7 @@ def read_request(connector: Connector, defaults: Defaults) -> Request:
     return Request(
         replicas=min(replicas, MOST),
         hostnames=hostnames,
-        routes=routes.sort((*advertised, *(routes.EXIT if asked.exitNode else ()))),
+        routes=routes.sort((*advertised, *(EXIT if asked.exitNode else ()))),
         exit_node=asked.exitNode,
         app_connector=asked.appConnector is not None,
         tags=tags,

@@ -11,17 +11,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
-
-import msgspec
 
 from tailrace.api import names
 from tailrace.api.conditions import Reason
+from tailrace.fleet import approval
 from tailrace.fleet.claims import Claim
 from tailrace.fleet.ranges import read_network
 from tailrace.tailnet import port
 
-EXIT = ("0.0.0.0/0", "::/0")
 VIA = IPv6Network("fd7a:115c:a1e0:b1a::/64")
 SITES = 1 << 16
 
@@ -177,29 +174,10 @@ def describe_missing(
     tags = sorted({tag for device, lacks in missing if lacks for tag in device.tags})
     if approve and can_approve:
         return f"not approved: {where}; Tailrace approves them"
-    ways = [f"put into the tailnet's policy {encode_approvers(routes, tags)}"] if tags else []
-    commands = [build_command(device, wanted) for device, lacks in missing if lacks and device.id.isdecimal()]
-    if commands:  # only Headscale's ids are numbers
-        ways.append(f"on Headscale run {' and '.join(commands)}")
+    ways = [f"put into the tailnet's policy {approval.encode_approvers(routes, tags)}"] if tags else []
+    commands = [approval.build_command(device, wanted) for device, lacks in missing if lacks]
+    if any(commands):
+        ways.append(f"on Headscale run {' and '.join(f'`{command}`' for command in commands if command)}")
     if can_approve and not approve:
         ways.append(f'set {names.APPROVE_ROUTES} to "true" on the Connector')
     return f"not approved: {where}; {', or '.join(ways) or 'approve them on the control plane'}"
-
-
-def build_command(device: port.Device, wanted: Sequence[str]) -> str:
-    """All of them, since what is given replaces what was approved."""
-    return f"`headscale nodes approve-routes --identifier {device.id} --routes {','.join(wanted)}`"
-
-
-def build_approvers(routes: Iterable[str], tags: Sequence[str]) -> dict[str, Any]:
-    """`autoApprovers` of a policy that approves these routes for devices of these tags. Who advertises with another
-    tag waits for ever: the tags are those that the device really has."""
-    found, owners = list(routes), list(tags)
-    nets = {route: owners for route in found if route not in EXIT}
-    approvers: dict[str, Any] = {"routes": nets} if nets else {}
-    return approvers | ({"exitNode": owners} if any(route in EXIT for route in found) else {})
-
-
-def encode_approvers(routes: Iterable[str], tags: Sequence[str]) -> str:
-    """The line for the policy file, without the outer braces."""
-    return f'"autoApprovers": {msgspec.json.encode(build_approvers(routes, tags)).decode()}'

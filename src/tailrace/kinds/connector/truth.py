@@ -80,15 +80,11 @@ def list_others(case: Case) -> list[port.Device]:
 
 def judge_official(worlds: Sequence[World]) -> Claim:
     """The official operator's condition; its success does not wait for the devices, ours does."""
-    waiting = [w.place.name for w in worlds if not is_named(w)]
+    waiting = [w.place.name for w in worlds if not truth.is_named(w)]
     if not waiting:
         return CREATED
     text = f"waiting for {', '.join(waiting)} to join the tailnet"
     return Claim(status=False, reason=Reason.CONNECTOR_CREATING, message=text)
-
-
-def is_named(w: World) -> bool:
-    return w.state is not None and bool(w.state.fqdn) and not w.tailnet.gone
 
 
 def judge_online(worlds: Sequence[World]) -> Claim:
@@ -152,7 +148,7 @@ def build_fields(case: Case) -> dict[str, Any]:
     devices = [
         {"hostname": w.state.fqdn, "tailnetIPs": list(w.state.addresses)}
         for w in case.worlds
-        if w.state is not None and is_named(w)
+        if w.state is not None and truth.is_named(w)
     ]
     first = devices[0] if devices else {}
     plain = {

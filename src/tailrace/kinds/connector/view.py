@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tailrace.api import kube, names
 from tailrace.api.connector import Connector
+from tailrace.fleet.approval import EXIT
 from tailrace.fleet.view import Row
 from tailrace.fleet.view import build_row as build_common
-from tailrace.kinds.connector import request, routes
+from tailrace.kinds.connector import request
 from tailrace.kinds.connector.truth import build_root
 
 
@@ -18,5 +19,5 @@ def build_row(connector: Connector, workload: kube.StatefulSet | None) -> Row:
         mode=workload.metadata.annotations.get(names.PROXY_MODE, "") if workload else "",
         device=status.hostname,
         addresses=status.tailnetIPs,
-        routes=(*request.list_routes(asked), *(routes.EXIT if asked.exitNode else ())),
+        routes=(*request.list_routes(asked), *(EXIT if asked.exitNode else ())),
     )

@@ -211,4 +211,4 @@ def is_given_back(event: Event[kube.Service]) -> bool:
 
 
 def index_hostname(service: kube.Service) -> tuple[str, ...]:
-    return (request.read_hostname(service).lower(),) if is_egress(service) else ()
+    return (wish.read_hostname(service).lower(),) if is_egress(service) else ()

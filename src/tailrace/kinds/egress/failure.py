@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from tailrace import errors
 from tailrace.api import kube
-from tailrace.api.conditions import ConditionType, Reason
-from tailrace.fleet import claims, failure
-from tailrace.fleet.claims import Claim, Claims
+from tailrace.fleet import failure
+from tailrace.fleet.claims import Claims
 from tailrace.fleet.world import is_egress, root_of_service
 from tailrace.kinds.egress import decide, request, truth
 from tailrace.kinds.egress.inputs import Inputs
@@ -16,23 +12,16 @@ from tailrace.plan import ops
 
 
 def decide_failure(i: Inputs, plan: ops.Plan, error: Exception) -> ops.Plan:
-    """Status and event for a plan that stopped at `error`. Conflicts say nothing: they are read again at once."""
-    if i.service is None or isinstance(error, errors.Conflict):
+    """Status and event for a plan that stopped at `error`."""
+    if i.service is None:
         return ops.Plan()
-    root = root_of_service(i.service)
-    failed = failure.judge_failure(root, plan, error)
-    status = claims.decide_status(build_claims(i, i.service, failed), root, i.now)
-    return failure.decide_telling(root, failed, error, status)
+    known = judge_known(i, i.service)
+    return failure.decide_failure(root_of_service(i.service), plan, error, known, i.now)
 
 
-def build_claims(i: Inputs, service: kube.Service, failed: Claim) -> Claims:
-    """Provisioned is false; what is known to be true of a running device stays."""
-    official = (ConditionType.PROXY_READY, dataclasses.replace(failed, reason=Reason.PROXY_FAILED))
-    valid = Claim(status=True, reason=Reason.ACCEPTED, message="the request is valid")
-    known = Claims(accepted=valid)
-    if service.metadata.deletionTimestamp is None and is_egress(service):
-        wish = request.read_request(service, i.install.defaults)
-        known = truth.judge(decide.build_case(i, service, wish)) or Claims(
-            accepted=truth.judge_accepted(wish)
-        )
-    return dataclasses.replace(known, provisioned=failed, official=official)
+def judge_known(i: Inputs, service: kube.Service) -> Claims:
+    """What is true of it all the same."""
+    if service.metadata.deletionTimestamp is not None or not is_egress(service):
+        return Claims(accepted=failure.VALID)
+    wish = request.read_request(service, i.install.defaults)
+    return truth.judge(decide.build_case(i, service, wish)) or Claims(accepted=truth.judge_accepted(wish))

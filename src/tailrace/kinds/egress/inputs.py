@@ -4,33 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from tailrace.api import kube
-from tailrace.fleet.install import Install
 from tailrace.fleet.ranges import Range
-from tailrace.fleet.world import Admission, Children, Class, Tailnet, World
+from tailrace.fleet.services import ServiceInputs
+from tailrace.fleet.world import World
 from tailrace.kinds.egress.request import Request
 from tailrace.tailnet import port
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Inputs:
+class Inputs(ServiceInputs):
     """One world of one egress Service, or of one that was."""
 
-    namespace: str
-    name: str
-    install: Install
-    service: kube.Service | None
-    proxies: Mapping[str, Children] = field(default_factory=dict)  # by name of their Secret
-    tailnet: Tailnet
-    admission: Admission
-    proxy_class: Class = Class()
     ranges: tuple[Range, ...] = ()  # of this cluster
     owners: Mapping[port.DeviceId, str] = field(default_factory=dict)  # devices of ours, by what made them
-    rivals: tuple[kube.Service, ...] = ()  # other egress Services that ask for the same hostname
     taken: frozenset[str] = frozenset()  # cluster IPs and node ports of other Services
-    now: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from tailrace.api import kube, names
 from tailrace.fleet import wish
 from tailrace.fleet.install import Defaults
-from tailrace.fleet.wish import Wish
-from tailrace.proxy import names as proxy_names
+from tailrace.fleet.wish import ServiceWish
 from tailrace.proxy import spec
 from tailrace.settings import Mode
 
@@ -19,26 +18,17 @@ HEADLESS = "headless Services are not supported: write type ExternalName with an
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Request(Wish):
+class Request(ServiceWish):
     """An egress Service's wish."""
 
     target: Target | None  # None when it is not valid
-    violations: tuple[str, ...] = ()  # sentences: what is wrong and how to write it
-    later: tuple[str, ...] = ()  # names something that this version does not serve
-    unknown: tuple[str, ...] = ()  # annotations that look like ours and are none, or have no effect here
-
-
-def read_hostname(service: kube.Service) -> str:
-    """The hostname asked for, valid or not."""
-    meta = service.metadata
-    return meta.annotations.get(names.HOSTNAME, proxy_names.build_default_hostname(meta.namespace, meta.name))
 
 
 def read_request(service: kube.Service, defaults: Defaults) -> Request:
     """Read everything at once: all violations are told together, not one after the other."""
     notes, wrong = service.metadata.annotations, check_shape(service, defaults)
     target = read_target(service, wrong)
-    hostname = read_hostname(service)
+    hostname = wish.read_hostname(service)
     wrong += wish.check_hostname(hostname)
     return Request(
         hostname=hostname.lower(),

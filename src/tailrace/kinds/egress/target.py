@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from tailrace.api import names
 from tailrace.api.conditions import Reason
-from tailrace.fleet import provision
+from tailrace.fleet import approval, provision
 from tailrace.fleet.claims import Claim
 from tailrace.fleet.ranges import Network, Overlap, Range, find_overlaps, read_network
 from tailrace.kinds.egress.inputs import Case
@@ -258,14 +258,15 @@ def explain_unserved(case: Case, ip: Address, paths: list[Path]) -> Fault:
 def explain_approval(ip: Address, path: Path) -> str:
     """Which device, and the ways to approve: once, or for ever in the policy."""
     device, route = path.device, str(path.route)
-    whole = ",".join(sorted({*device.enabled_routes, route}))
-    who = list(device.tags) or [name_user(device.user)]
-    line = json.dumps({"autoApprovers": {"routes": {route: who}}})
+    command = approval.build_command(device, sorted({*device.enabled_routes, route}))
+    once = f"by `{command}`" if command else "in the admin console (Machines, Edit route settings)"
+    line = json.dumps(
+        {"autoApprovers": approval.build_approvers([route], list(device.tags) or [name_user(device.user)])}
+    )
     off = "" if device.online else f"; it is not connected either{tell_since(device)}"
     return (
-        f"the route {route} to {ip} is advertised by {device.fqdn or device.name} and not approved: approve it in the "
-        f"admin console (Machines, Edit route settings), or by headscale nodes approve-routes --identifier {device.id} "
-        f"--routes {whole}, or for ever by {line} in the policy{off}"
+        f"the route {route} to {ip} is advertised by {device.fqdn or device.name} and not approved: approve it "
+        f"{once}, or for ever by {line} in the policy{off}"
     )
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from tailrace.api.conditions import ConditionType, Reason
-from tailrace.fleet import truth
+from tailrace.api.conditions import ConditionType
+from tailrace.fleet import services, truth
 from tailrace.fleet.claims import Claim, Claims
 from tailrace.kinds.egress import target
 from tailrace.kinds.egress.inputs import Case
 from tailrace.kinds.egress.request import Request
 from tailrace.proxy import spec
-
-PENDING = "no Tailscale hostname known yet, waiting for proxy pod to finish auth"
 
 
 def judge(case: Case) -> Claims | None:
@@ -18,26 +16,18 @@ def judge(case: Case) -> Claims | None:
     w = case.world
     if truth.is_settling(w):
         return None
-    named = w.state is not None and bool(w.state.fqdn) and not w.tailnet.gone
-    proxy = (
-        Claim(status=True, reason=Reason.PROXY_CREATED, message=str(Reason.PROXY_CREATED))
-        if named
-        else Claim(status=False, reason=Reason.PROXY_PENDING, message=PENDING)
-    )
     return Claims(
         accepted=judge_accepted(case.wish),
         provisioned=truth.PROVISIONED,
         online=truth.judge_online(w),
         further=((ConditionType.TARGET_READY, target.judge(case)),),
-        official=(ConditionType.PROXY_READY, proxy),
+        official=services.judge_official(w),
         answer=tell_way(case),
     )
 
 
 def judge_accepted(wanted: Request) -> Claim:
-    """With what on the Service looks like ours and has no effect: it is news whenever it comes."""
-    said = (f"mode {spec.Mode.KERNEL}: egress works in no other", *wanted.unknown)
-    return Claim(status=True, reason=Reason.ACCEPTED, message="; ".join(said))
+    return services.judge_accepted(spec.Mode.KERNEL, "egress works in no other", wanted)
 
 
 def tell_way(case: Case) -> str:

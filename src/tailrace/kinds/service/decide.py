@@ -13,109 +13,61 @@ recovery code.
 
 from __future__ import annotations
 
-import dataclasses
-
 from tailrace.api import kube, names
-from tailrace.api.conditions import ConditionType, EventReason, Reason
-from tailrace.fleet import claims, naming, provision
+from tailrace.api.conditions import Reason
+from tailrace.fleet import claims, naming, progress, provision, refusal, services
 from tailrace.fleet import truth as proxy_truth
-from tailrace.fleet.claims import Claim, Claims
-from tailrace.fleet.world import World, find_place, root_of_service
-from tailrace.kinds.service import mode, removal, request, truth
+from tailrace.fleet.refusal import Refusal
+from tailrace.fleet.world import root_of_service
+from tailrace.kinds.service import mode, request, truth
 from tailrace.kinds.service.inputs import Case, Choice, Inputs
 from tailrace.plan import ops
-from tailrace.proxy import names as proxy_names
 from tailrace.proxy import spec
-
-INVALID = "unable to provision proxy resources: invalid Service: "
-RECHECK = 30.0  # seconds until a world that no watch reports is looked at again
 
 
 def decide(i: Inputs) -> ops.Plan:
     """The plan for this world; without operations when everything is as it should be."""
-    if i.service is None:
-        return removal.decide_leftovers(i, tuple(i.proxies.values()))
-    wish = request.read_request(i.service, i.install.defaults)
-    if i.service.metadata.deletionTimestamp is not None:
-        return removal.decide_removal(i, i.service)
-    if wish.later:
-        return refuse(i, i.service, Reason.NOT_SERVED, "; ".join(wish.later), EventReason.NOT_SERVED)
-    if wish.violations and (wish.exposed or names.EXPOSE in i.service.metadata.annotations):
-        message = INVALID + ", ".join(wish.violations)
-        return refuse(i, i.service, Reason.INVALID_SERVICE, message, EventReason.INVALID_SERVICE)
+    service = i.service
+    if service is None:
+        return services.decide_leftovers(i, tuple(i.proxies.values()))
+    wish = request.read_request(service, i.install.defaults)
+    means_it = wish.exposed or names.EXPOSE in service.metadata.annotations
+    if service.metadata.deletionTimestamp is not None:
+        return services.decide_removal(i, service)
+    wrong = services.find_unserved(wish) or (services.find_invalid(wish) if means_it else None)
+    if wrong is not None:
+        return refuse(i, service, wrong)
     if not wish.exposed:
-        return removal.decide_removal(i, i.service)
-    rival = find_older_rival(i, i.service)
-    if rival is not None:
-        message = (
-            f'the hostname "{wish.hostname}" belongs to the older Service {rival.metadata.namespace}/'
-            f"{rival.metadata.name}: set another {names.HOSTNAME} on one of the two"
-        )
-        return refuse(i, i.service, Reason.HOSTNAME_TAKEN, message, EventReason.NAME_CONFLICT)
-    choice = mode.choose_mode(i, i.service, wish)
-    if isinstance(choice, str):
-        return refuse(i, i.service, Reason.MODE_REFUSED, choice, EventReason.FAILED, recheck=RECHECK)
-    if i.proxy_class.problem:
-        return refuse(i, i.service, Reason.CLASS_NOT_READY, i.proxy_class.problem, EventReason.FAILED)
-    case = build_case(i, i.service, wish, choice)
-    world = case.world
-    if world.place.leftovers:
-        return removal.decide_leftovers(i, world.place.leftovers)
-    if world.moves:
-        return removal.decide_leftovers(i, tuple(i.proxies.values()))
+        return services.decide_removal(i, service)
+    choice = choose(i, service, wish)
+    if isinstance(choice, Refusal):
+        return refuse(i, service, choice)
+    case = build_case(i, service, wish, choice)
+    if case.world.place.leftovers:
+        return services.decide_leftovers(i, case.world.place.leftovers)
+    if case.world.moves:
+        return services.decide_leftovers(i, tuple(i.proxies.values()))
     return decide_proxy(case)
 
 
+def choose(i: Inputs, service: kube.Service, wish: request.Request) -> Choice | Refusal:
+    """The mode, or the first thing that keeps this Service from being exposed."""
+    if rival := services.find_rival(i, service, wish.hostname):
+        return rival
+    choice = mode.choose_mode(i, service, wish)
+    if isinstance(choice, str):
+        return Refusal(reason=Reason.MODE_REFUSED, message=choice, recheck=refusal.RECHECK)
+    return refusal.find_missing(i.proxy_class, i.tailnet, wish.tailnet) or choice
+
+
+def refuse(i: Inputs, service: kube.Service, why: Refusal) -> ops.Plan:
+    shown = truth.read_fields(service, i.install.defaults)
+    return refusal.refuse(root_of_service(service), why, i.now, shown=shown)
+
+
 def build_case(i: Inputs, service: kube.Service, wish: request.Request, choice: Choice) -> Case:
-    world = World(
-        install=i.install,
-        root=root_of_service(service),
-        wish=wish,
-        mode=choice.mode,
-        place=find_place(i.proxies, proxy_names.build_child_name("svc", i.namespace, i.name)),
-        tailnet=i.tailnet,
-        proxy_class=i.proxy_class.found,
-        now=i.now,
-    )
+    world = services.build_world(i, service, wish, choice.mode)
     return Case(inputs=i, service=service, wish=wish, choice=choice, world=world)
-
-
-# --- refusals: said on the object, nothing touched -------------------------------------------------------------
-
-
-def refuse(
-    i: Inputs,
-    service: kube.Service,
-    reason: Reason,
-    message: str,
-    event: EventReason,
-    *,
-    recheck: float | None = None,
-) -> ops.Plan:
-    """Say why not. What runs already keeps running: a typing error must not cut off traffic."""
-    root = root_of_service(service)
-    claim = Claim(status=False, reason=reason, message=message)
-    waits = reason in {Reason.CLASS_NOT_READY, Reason.TAILNET_NOT_READY}
-    official = dataclasses.replace(claim, reason=Reason.PROXY_PENDING if waits else Reason.PROXY_INVALID)
-    said = Claims(accepted=claim, official=(ConditionType.PROXY_READY, official))
-    news = claims.changed(ConditionType.ACCEPTED, claim, root)
-    status = claims.decide_status(said, root, i.now, truth.read_fields(service, i.install.defaults))
-    return ops.Plan(
-        stages=ops.stages([status, claims.emit(root, event, message) if news else None]),
-        result=ops.Result(waiting_on=f"a change ({reason})", requeue_after=recheck),
-        owner=root.owner,
-    )
-
-
-def find_older_rival(i: Inputs, service: kube.Service) -> kube.Service | None:
-    """The Service that has a better claim to the hostname: the oldest, then by namespace and name."""
-
-    def rank(s: kube.Service) -> tuple[float, str, str]:
-        made = s.metadata.creationTimestamp
-        return (made.timestamp() if made else 0.0, s.metadata.namespace, s.metadata.name)
-
-    oldest = min((*i.rivals, service), key=rank)
-    return None if oldest is service else oldest
 
 
 # --- the proxy -------------------------------------------------------------------------------------------------
@@ -123,66 +75,22 @@ def find_older_rival(i: Inputs, service: kube.Service) -> kube.Service | None:
 
 def decide_proxy(case: Case) -> ops.Plan:
     """Whatever is missing between this world and a device that answers."""
-    w = case.world
+    w, accepted = case.world, truth.judge_accepted(case)
+    shown = truth.read_fields(case.service, case.inputs.install.defaults)
     if w.needs_key and not w.tailnet.known:
-        return wait_for_list(case)
+        return progress.wait_for_list(w, accepted, shown=shown)
     conflict = naming.find_conflict(w) if w.needs_key else None
     if conflict is not None:
-        return refuse_name(case, naming.describe_conflict(w, conflict))
+        return refusal.refuse_name(w, conflict, shown)
     proxy = provision.build_spec(w, build_target(case))
-    told, quiet = truth.judge(case), proxy_truth.is_starting(w)
     beside = provision.decide_others(w, provision.build_metrics(proxy))
-    status = None if told is None or quiet else decide_status(case, told)
-    return ops.Plan(
-        stages=ops.stages(*provision.decide_proxy(w, proxy, early=beside), [status, *decide_events(case)]),
-        result=derive_result(w, told, quiet=quiet),
-        owner=w.root.owner,
-        interest=w.unsure or told is None or not (told.online and told.online.status),
-        hurry=w.unsure,
-        tailnet=w.wish.tailnet,
-    )
-
-
-def decide_status(case: Case, told: Claims) -> ops.ApplyStatus | None:
-    shown = truth.read_fields(case.service, case.inputs.install.defaults)
-    return claims.decide_status(told, case.world.root, case.inputs.now, shown)
-
-
-def derive_result(w: World, told: Claims | None, *, quiet: bool) -> ops.Result:
-    if w.unsure or told is None:
-        return ops.Result(waiting_on="the control plane's device list")
-    ready = claims.derive_ready(told)
-    if ready.status:
-        return ops.SETTLED
-    after = proxy_truth.QUIET.total_seconds() if quiet else None
-    return ops.Result(waiting_on=str(ready.reason), requeue_after=after)
-
-
-def wait_for_list(case: Case) -> ops.Plan:
-    """No device list yet: without it a name cannot be checked, so no key is minted."""
-    w = case.world
-    plan = ops.Plan(
-        result=ops.Result(waiting_on="the device list"),
-        owner=w.root.owner,
-        interest=True,
-        tailnet=w.wish.tailnet,
-    )
-    if not w.tailnet.problem:
-        return plan
-    claim = proxy_truth.judge_unreachable(w, w.tailnet.problem)
-    said = Claims(
-        accepted=truth.judge_accepted(case.choice, case.wish),
-        provisioned=claim,
-        official=(ConditionType.PROXY_READY, dataclasses.replace(claim, reason=Reason.PROXY_PENDING)),
-    )
-    status = decide_status(case, said)
-    waiting = ops.Result(waiting_on="the control plane")
-    return dataclasses.replace(plan, stages=ops.stages([status]), result=waiting)
-
-
-def refuse_name(case: Case, message: str) -> ops.Plan:
-    plan = refuse(case.inputs, case.service, Reason.NAME_CONFLICT, message, EventReason.NAME_CONFLICT)
-    return dataclasses.replace(plan, result=ops.Result(waiting_on="the name"), tailnet=case.wish.tailnet)
+    told, quiet = truth.judge(case), proxy_truth.is_starting(w)
+    status = None if told is None or quiet else claims.decide_status(told, w.root, w.now, shown)
+    stages = [
+        *provision.decide_proxy(w, proxy, early=beside),
+        [status, *services.decide_events(w, case.wish, accepted)],
+    ]
+    return progress.build_plan(w, stages, told, quiet=quiet)
 
 
 def build_target(case: Case) -> spec.Target:
@@ -220,12 +128,3 @@ def find_target_port(i: Inputs, wanted: kube.ServicePort) -> int:
         if (p.name or "") == wanted.name and p.port is not None
     )
     return next(named, wanted.port)
-
-
-def decide_events(case: Case) -> list[ops.Op]:
-    """Told when something changes, never again for the same world."""
-    root, accepted = case.world.root, truth.judge_accepted(case.choice, case.wish)
-    news = claims.changed(ConditionType.ACCEPTED, accepted, root)
-    unknown = case.wish.unknown if news else ()
-    told = [claims.emit(root, EventReason.UNKNOWN_ANNOTATION, text) for text in unknown]
-    return [*told, *provision.decide_events(case.world)]

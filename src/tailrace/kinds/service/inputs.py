@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 
 from tailrace.api import kube
-from tailrace.fleet.install import Install
-from tailrace.fleet.world import Admission, Children, Class, Tailnet, World
+from tailrace.fleet.services import ServiceInputs
+from tailrace.fleet.world import World
 from tailrace.kinds.service.request import Request
 from tailrace.proxy import spec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Inputs:
-    """One world of one Service."""
+class Inputs(ServiceInputs):
+    """One world of one Service, with what is behind it."""
 
-    namespace: str
-    name: str
-    install: Install
-    service: kube.Service | None
-    proxies: Mapping[str, Children] = field(default_factory=dict)  # by name of their Secret
-    tailnet: Tailnet
-    admission: Admission
-    proxy_class: Class = Class()
-    rivals: tuple[kube.Service, ...] = ()  # other Services that ask for the same hostname
     slices: tuple[kube.EndpointSlice, ...] = ()
-    now: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

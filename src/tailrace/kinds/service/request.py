@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from tailrace.api import kube, names
 from tailrace.fleet import wish
 from tailrace.fleet.install import Defaults
-from tailrace.fleet.wish import Wish
-from tailrace.proxy import names as proxy_names
+from tailrace.fleet.wish import ServiceWish
 from tailrace.settings import Mode
 
 
@@ -23,16 +22,13 @@ class Backend(enum.Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Request(Wish):
+class Request(ServiceWish):
     """A Service's wish. `exposed` False means that it has none, or no longer has one."""
 
     exposed: bool
     mode: Mode
     proxy_protocol: int  # 0, 1, 2
     backend: Backend
-    violations: tuple[str, ...] = ()  # sentences: what is wrong and how to write it
-    later: tuple[str, ...] = ()  # names something that this version does not serve
-    unknown: tuple[str, ...] = ()  # annotations that look like ours and are none
 
 
 def is_exposed(service: kube.Service, defaults: Defaults) -> bool:
@@ -41,12 +37,6 @@ def is_exposed(service: kube.Service, defaults: Defaults) -> bool:
     if service.spec.type == "ExternalName":
         return wanted and bool(service.spec.externalName)
     return bool(service.spec.clusterIP) and (wanted or wish.is_load_balancer(service, defaults))
-
-
-def read_hostname(service: kube.Service) -> str:
-    """The hostname asked for, valid or not."""
-    meta = service.metadata
-    return meta.annotations.get(names.HOSTNAME, proxy_names.build_default_hostname(meta.namespace, meta.name))
 
 
 def read_backend(service: kube.Service) -> Backend:
@@ -62,7 +52,7 @@ def read_request(service: kube.Service, defaults: Defaults) -> Request:
     expose = notes.get(names.EXPOSE)
     if expose not in {None, "true", "false", ""}:
         wrong.append(f'{names.EXPOSE} is "{expose}": write exactly "true" to expose the Service, or "false"')
-    hostname = read_hostname(service)
+    hostname = wish.read_hostname(service)
     tags, mode = defaults.tags, defaults.mode
     protocol, on_conflict = 0, wish.OnConflict.REPLACE_OFFLINE
     if exposed:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from tailrace.api import kube
-from tailrace.api.conditions import ConditionType, Reason
-from tailrace.fleet import truth, wish
+from tailrace.api.conditions import ConditionType
+from tailrace.fleet import services, truth, wish
 from tailrace.fleet.claims import Claim, Claims
 from tailrace.fleet.install import Defaults
-from tailrace.kinds.service import condition, request
-from tailrace.kinds.service.inputs import Case, Choice
-
-PENDING = "no Tailscale hostname known yet, waiting for proxy pod to finish auth"
+from tailrace.kinds.service import condition
+from tailrace.kinds.service.inputs import Case
 
 
 def judge(case: Case) -> Claims | None:
@@ -20,28 +18,21 @@ def judge(case: Case) -> Claims | None:
     w, service = case.world, case.service
     if truth.is_settling(w):
         return None
-    named = w.state is not None and bool(w.state.fqdn) and not w.tailnet.gone
-    proxy = (
-        Claim(status=True, reason=Reason.PROXY_CREATED, message=str(Reason.PROXY_CREATED))
-        if named
-        else Claim(status=False, reason=Reason.PROXY_PENDING, message=PENDING)
-    )
+    named = truth.is_named(w)
     urls = condition.build_urls(service, w.state.fqdn) if named and w.state else ()
     return Claims(
-        accepted=judge_accepted(case.choice, case.wish),
+        accepted=judge_accepted(case),
         provisioned=truth.PROVISIONED,
         online=truth.judge_online(w),
         further=((ConditionType.BACKEND_READY, condition.judge_backend(service, case.inputs.slices)),),
-        official=(ConditionType.PROXY_READY, proxy),
+        official=services.judge_official(w),
         answer=", ".join(urls),
         fields=build_fields(case) if named else {},
     )
 
 
-def judge_accepted(choice: Choice, wanted: request.Request) -> Claim:
-    """With what on the Service looks like ours and has no effect: it is news whenever it comes."""
-    said = (f"mode {choice.mode}: {choice.why}", *wanted.unknown)
-    return Claim(status=True, reason=Reason.ACCEPTED, message="; ".join(said))
+def judge_accepted(case: Case) -> Claim:
+    return services.judge_accepted(case.choice.mode, case.choice.why, case.wish)
 
 
 def build_fields(case: Case) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def is_child(service: kube.Service) -> bool:
 
 
 def index_hostname(service: kube.Service, defaults: Defaults) -> tuple[str, ...]:
-    return (request.read_hostname(service).lower(),) if request.is_exposed(service, defaults) else ()
+    return (wish.read_hostname(service).lower(),) if request.is_exposed(service, defaults) else ()
 
 
 def index_service(found: kube.EndpointSlice) -> tuple[str, ...]:
