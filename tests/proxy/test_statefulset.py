@@ -72,6 +72,17 @@ def test_a_pod_that_never_gets_ready_does_not_block_its_own_mending() -> None:
     assert statefulset.build_statefulset(build())["spec"]["podManagementPolicy"] == "Parallel"
 
 
+def test_a_pod_that_leads_to_a_name_is_not_waited_for_when_it_restarts() -> None:
+    """Its containerboot heeds nothing any more once the name is gone, and the name's new addresses restart it."""
+    first, second = (
+        spec.TailnetName(fqdn="db.lab.example", addresses=(ip,)) for ip in ("100.64.0.1", "100.64.0.2")
+    )
+    pods = [statefulset.build_statefulset(build(t))["spec"]["template"] for t in (first, second)]
+    assert pods[0] != pods[1]
+    assert pods[0]["spec"] == pods[1]["spec"]
+    assert pods[0]["spec"]["terminationGracePeriodSeconds"] == statefulset.GRACE
+
+
 def test_a_proxys_rights_end_at_its_own_secret() -> None:
     account, role, binding = rbac.build_rbac(build())
     secrets = [rule for rule in role["rules"] if "secrets" in rule["resources"]]

@@ -79,6 +79,16 @@ class Stage:
         identity = str(self.list_devices()[device]["id"])
         self.headscale.cli("nodes", "approve-routes", "--identifier", identity, "--routes", ",".join(routes))
 
+    @contextlib.contextmanager
+    def rename(self, device: str, other: str) -> Iterator[None]:
+        """Headscale's administrator calls a device so for a while."""
+        identity = str(self.list_devices()[device]["id"])
+        self.headscale.cli("nodes", "rename", "-i", identity, other)
+        try:
+            yield
+        finally:
+            self.headscale.cli("nodes", "rename", "-i", identity, device)
+
     def find_pods(self, parent: str) -> list[Any]:
         """The proxies' pods of a Service or Connector, by name."""
         selector = f"{names.PARENT_NAME}={parent}"
@@ -261,6 +271,17 @@ def test_a_change_of_target_leads_elsewhere(stage: Stage) -> None:
     stage.apply(egress("pointer", **{names.TAILNET_FQDN: f"router.{DOMAIN}"}))
     stage.fetch_soon("pointer", f"router sees {proxy}")
     assert stage.find_address("pointer") == proxy
+
+
+def test_a_name_that_moves_to_another_device_is_followed(stage: Stage) -> None:
+    """By itself the proxy would keep to the addresses that the name had when it started."""
+    stage.apply(egress("follower", **{names.TAILNET_FQDN: f"client.{DOMAIN}"}))
+    stage.wait_for("service/follower", "condition=Ready")
+    proxy = stage.find_address("follower")
+    stage.fetch_soon("follower", f"client sees {proxy}")
+    with stage.rename("client", "elsewhere"):
+        with stage.rename("router", "client"):
+            stage.fetch_soon("follower", f"router sees {proxy}")
 
 
 # Connector ----------------------------------------------------------------------------------------------------------

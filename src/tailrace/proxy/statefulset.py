@@ -20,6 +20,7 @@ MEMORY_LIMIT = (
     "128MiB"  # GOMEMLIMIT: userspace tailscaled keeps its message buffers and grows past 500 MiB without
 )
 USER = 65532
+GRACE = 5  # seconds: once the name that it leads to is gone, containerboot v1.102.5 heeds no request to end any more
 APPS = {
     ProxyType.SERVICE: "k8s-operator-ingress-proxy",
     ProxyType.EGRESS: "k8s-operator-egress-proxy",
@@ -129,6 +130,7 @@ def build_pod_spec(proxy: spec.ProxySpec) -> core_v1.PodSpec:
     return core_v1.PodSpec(
         serviceAccountName=proxy.name,
         priorityClassName=proxy.image.priority_class or None,
+        terminationGracePeriodSeconds=GRACE if isinstance(proxy.target, spec.TailnetName) else None,
         affinity=build_affinity(proxy) if isinstance(proxy.target, spec.Router) else None,
         securityContext=build_pod_security() if userspace else None,
         initContainers=None if userspace else [build_sysctler(proxy)],
