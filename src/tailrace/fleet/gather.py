@@ -16,7 +16,7 @@ from typing import Any
 from tailrace import errors
 from tailrace.api import kube, names
 from tailrace.api.conditions import ConditionType
-from tailrace.fleet import admission, adoption, failure, stores
+from tailrace.fleet import admission, adoption, failure, stores, wish
 from tailrace.fleet.install import Install
 from tailrace.fleet.world import Admission, Children, Class, Root, Tailnet
 from tailrace.kube.resource import Key
@@ -81,6 +81,15 @@ class Fleet:
                         controller.enqueue(key)
 
         self.tailnets.subscribe(note_devices)
+
+    def list_services(self, namespace: str) -> Iterable[str]:
+        """Names of the Services that a child's label, which may be cut, can mean."""
+        return (s.metadata.name for s in self.stores.services.list() if s.metadata.namespace == namespace)
+
+    def read_class(self, service: kube.Service) -> str:
+        """The name of the ProxyClass that a Service asks for."""
+        meta = service.metadata
+        return wish.read_proxy_class(meta.annotations, meta.labels, self.install.defaults.proxy_class)
 
     # --- a world -----------------------------------------------------------------------------------------------
 
@@ -188,6 +197,12 @@ class Fleet:
             if s.metadata.annotations.get(names.TAILNET) == tailnet
             and names.FINALIZER in s.metadata.finalizers
         }
+        connectors = self.stores.roots.get("Connector")
+        found |= {
+            f"Connector {c.metadata.name}"
+            for c in (connectors.list() if connectors is not None else ())
+            if tailnet and c.spec.tailnet == tailnet and c.metadata.deletionTimestamp is None
+        }
         for secret_ in self.stores.secrets.by_index(stores.BY_TAILNET, tailnet):
             labels = secret_.metadata.labels
             kind = {"svc": "Service", "connector": "Connector"}.get(
@@ -209,27 +224,28 @@ class Fleet:
 
     # --- acting ------------------------------------------------------------------------------------------------
 
-    async def carry_out(
+    async def work(
         self,
         controller: Controller,
         key: Key,
-        plan: ops.Plan,
+        root: Root | None,
+        proxies: Mapping[str, Children],
         *,
-        since: datetime | None,
-        tell: Callable[[errors.TailraceError], ops.Plan],
+        decide: Callable[[], ops.Plan],
+        tell: Callable[[ops.Plan, errors.TailraceError], ops.Plan],
     ) -> ops.Result:
-        """Run a plan; a failure is told on the object by the plan that `tell` gives. `since` is when the root's
-        deletion began.
+        """Have it decided and done; where a plan fails, `tell` gives the one that says so on the object.
 
         Raises:
             TailraceError: what failed, for the engine to decide when to try again.
         """
+        plan = self.stand_back(root, proxies) or decide()
         self.note_interest(controller, key, plan)
         try:
             result = await self.executor.run(plan)
         except errors.TailraceError as error:
-            await self.tell_failure(key, tell(error))
-            self.watch_deadline(controller, key, since)
+            await self.tell_failure(key, tell(plan, error))
+            self.watch_deadline(controller, key, root.meta.deletionTimestamp if root is not None else None)
             if isinstance(error, errors.Terminal) and failure.needs_control_plane(plan):
                 controller.enqueue_after(key, POLICY_RECHECK)
             raise
@@ -243,11 +259,11 @@ class Fleet:
         member = self.tailnets.get(plan.tailnet)
         if member is None:
             return
-        wish = (controller.name, key)
+        whose = (controller.name, key)
         if plan.interest:
-            member.devices.expect(wish)
+            member.devices.expect(whose)
         else:
-            member.devices.settle(wish)
+            member.devices.settle(whose)
         if plan.hurry:
             member.devices.invalidate()
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from tailrace.api import names
 from tailrace.api.connector import Connector
-from tailrace.fleet import wish as wishes
 from tailrace.fleet.gather import Fleet
 from tailrace.fleet.ranges import list_own_ranges
 from tailrace.fleet.stores import key_of
@@ -119,13 +118,13 @@ class Connectors:
             wish = request.read_request(connector, self.fleet.install.defaults)
             self._met[key] = find_met(wish, inputs.tailnets[0].devices)
         root = truth.build_root(connector) if connector is not None else None
-        plan = self.fleet.stand_back(root, inputs.proxies) or decide.decide(inputs)
-        return await self.fleet.carry_out(
+        return await self.fleet.work(
             self.controller,
             key,
-            plan,
-            since=connector.metadata.deletionTimestamp if connector is not None else None,
-            tell=lambda error: failure.decide_failure(inputs, plan, error),
+            root,
+            inputs.proxies,
+            decide=lambda: decide.decide(inputs),
+            tell=lambda plan, error: failure.decide_failure(inputs, plan, error),
         )
 
     async def gather(self, key: Key, connector: Connector | None) -> Inputs:
@@ -186,13 +185,13 @@ class Connectors:
 
     def find_accepting(self, others: Iterable[Connector]) -> Iterable[Accepting]:
         """Egress Services and other Connectors whose ProxyClass accepts routes."""
-        stores, default = self.fleet.stores, self.fleet.install.defaults.proxy_class
+        stores = self.fleet.stores
         classes = {c.metadata.name for c in stores.classes.list() if c.spec.tailscale.acceptRoutes}
         if not classes:
             return
         for service in sorted(stores.services.list(), key=key_of):
             meta = service.metadata
-            used = wishes.read_proxy_class(meta.annotations, meta.labels, default)
+            used = self.fleet.read_class(service)
             if used in classes and is_egress(service) and meta.labels.get(names.MANAGED) != "true":
                 yield Accepting(user=f"Service {meta.namespace}/{meta.name}", proxy_class=used)
         for found in others:

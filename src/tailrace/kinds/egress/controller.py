@@ -53,17 +53,13 @@ class Egresses:
         self.controller.watch(shared.classes, self.map_class)
         self.controller.watch(shared.nodes, self.map_ranges)
         self.controller.watch(shared.service_cidrs, self.map_ranges)
-        self.fleet.serve(self.controller, "svc", self.list_names)
+        self.fleet.serve(self.controller, "svc", self.fleet.list_services)
         self.fleet.tailnets.subscribe(self.note_devices)
 
     # --- from events to keys -----------------------------------------------------------------------------------
 
     def list_egresses(self) -> tuple[kube.Service, ...]:
         return self.fleet.stores.services.by_index(BY_EGRESS, ALL)
-
-    def list_names(self, namespace: str) -> Iterable[str]:
-        services = self.fleet.stores.services.list()
-        return (s.metadata.name for s in services if s.metadata.namespace == namespace)
 
     def map_service(self, event: Event[kube.Service]) -> Iterable[Key]:
         """The Service itself, when it leads out or did, and those that share a hostname with it before or after."""
@@ -85,7 +81,7 @@ class Egresses:
     def map_class(self, event: Event[Any]) -> Iterable[Key]:
         """Those that use the ProxyClass."""
         name = event.obj.metadata.name
-        return [key_of(s) for s in self.list_egresses() if self.read_class(s) == name]
+        return [key_of(s) for s in self.list_egresses() if self.fleet.read_class(s) == name]
 
     def map_ranges(self, event: Event[kube.Node] | Event[kube.ServiceCIDR]) -> Iterable[Key]:
         """This cluster's ranges are others now: whoever accepts routes may be concerned."""
@@ -93,12 +89,8 @@ class Egresses:
             return []
         return [key_of(s) for s in self.list_egresses() if self.accepts_routes(s)]
 
-    def read_class(self, service: kube.Service) -> str:
-        meta = service.metadata
-        return wish.read_proxy_class(meta.annotations, meta.labels, self.fleet.install.defaults.proxy_class)
-
     def accepts_routes(self, service: kube.Service) -> bool:
-        found = self.fleet.stores.classes.get("", self.read_class(service))
+        found = self.fleet.stores.classes.get("", self.fleet.read_class(service))
         return found is not None and found.spec.tailscale.acceptRoutes
 
     def note_devices(self, tailnet: str, changed: frozenset[port.DeviceId]) -> None:
@@ -138,13 +130,13 @@ class Egresses:
         if service is not None and leads:
             self._led[key] = self.find_led(service, inputs.tailnet.devices)
         root = root_of_service(service) if service is not None else None
-        plan = self.fleet.stand_back(root, proxies) or decide.decide(inputs)
-        return await self.fleet.carry_out(
+        return await self.fleet.work(
             self.controller,
             key,
-            plan,
-            since=service.metadata.deletionTimestamp if service is not None else None,
-            tell=lambda error: failure.decide_failure(inputs, plan, error),
+            root,
+            proxies,
+            decide=lambda: decide.decide(inputs),
+            tell=lambda plan, error: failure.decide_failure(inputs, plan, error),
         )
 
     async def gather(self, key: Key, service: kube.Service | None, proxies: dict[str, Children]) -> Inputs:

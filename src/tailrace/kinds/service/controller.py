@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tailrace.api import kube, names
-from tailrace.fleet import wish
 from tailrace.fleet.gather import Fleet
 from tailrace.fleet.stores import key_of
 from tailrace.fleet.world import Admission, Children, find_place, is_egress, root_of_service
@@ -48,17 +47,13 @@ class Services:
         self.controller.watch(self.slices, self.map_slice)
         self.controller.watch(stores.namespaces, self.map_namespace)
         self.controller.watch(stores.classes, self.map_class)
-        self.fleet.serve(self.controller, "svc", self.list_names)
+        self.fleet.serve(self.controller, "svc", self.fleet.list_services)
         self.fleet.tailnets.subscribe(self.note_devices)
 
     def build_watches(self, cluster: Kube) -> list[Watch[Any]]:
         return [Watch(cluster, resources.ENDPOINT_SLICES, self.slices, labels=names.SERVICE_NAME)]
 
     # --- from events to keys -----------------------------------------------------------------------------------
-
-    def list_names(self, namespace: str) -> Iterable[str]:
-        services = self.fleet.stores.services.list()
-        return (s.metadata.name for s in services if s.metadata.namespace == namespace)
 
     def list_exposed(self) -> Iterable[kube.Service]:
         services = self.fleet.stores.services.list()
@@ -87,11 +82,8 @@ class Services:
 
     def map_class(self, event: Event[Any]) -> Iterable[Key]:
         """Those that use the ProxyClass."""
-        name, default = event.obj.metadata.name, self.fleet.install.defaults.proxy_class
-        for service in self.list_exposed():
-            meta = service.metadata
-            if wish.read_proxy_class(meta.annotations, meta.labels, default) == name:
-                yield key_of(service)
+        name = event.obj.metadata.name
+        return [key_of(s) for s in self.list_exposed() if self.fleet.read_class(s) == name]
 
     def note_devices(self, tailnet: str, changed: frozenset[port.DeviceId]) -> None:
         """Wake whoever wants the name of a device that came, went or differs; without devices the tailnet itself has
@@ -119,13 +111,13 @@ class Services:
             return ops.SETTLED
         inputs = await self.gather(key, service, proxies)
         root = root_of_service(service) if service is not None else None
-        plan = self.fleet.stand_back(root, proxies) or decide.decide(inputs)
-        return await self.fleet.carry_out(
+        return await self.fleet.work(
             self.controller,
             key,
-            plan,
-            since=service.metadata.deletionTimestamp if service is not None else None,
-            tell=lambda error: failure.decide_failure(inputs, plan, error),
+            root,
+            proxies,
+            decide=lambda: decide.decide(inputs),
+            tell=lambda plan, error: failure.decide_failure(inputs, plan, error),
         )
 
     async def gather(self, key: Key, service: kube.Service | None, proxies: dict[str, Children]) -> Inputs:
