@@ -94,13 +94,19 @@ class Node:
         pod = self._store.get(HOME, name)
         return pod is not None and pod.metadata.uid == uid and pod.metadata.deletionTimestamp is None
 
+    def _secret_of(self, name: str) -> str:
+        """Of one of several replicas it is called like the StatefulSet, else like the pod."""
+        pod = self._store.get(HOME, name)
+        replica = pod is not None and names.REPLICA in pod.metadata.labels
+        return name.removesuffix("-0") if replica else name
+
     async def _run(self, name: str, uid: str) -> None:
         """One pod's life."""
-        bell, joined = self._bells[uid], ""
+        bell, joined, own = self._bells[uid], "", self._secret_of(name)
         while self._is_wanted(name, uid):
             bell.clear()
             try:
-                joined = await self._turn(name, uid, started=bool(joined))
+                joined = await self._turn(name, uid, own, started=bool(joined))
             except (errors.TailraceError, LoginRefused):
                 joined = ""  # a container that failed is started again
             with contextlib.suppress(TimeoutError):
@@ -112,9 +118,8 @@ class Node:
             try:
                 if device is not None and not joined:  # its last word, or nobody would ever know of it
                     with contextlib.suppress(errors.NotFound):
-                        await self._cluster.patch(
-                            resources.SECRETS, name, HOME, {"data": encode_device(device)}
-                        )
+                        data = {"data": encode_device(device)}
+                        await self._cluster.patch(resources.SECRETS, own, HOME, data)
                 await self._cluster.bury(name, uid)
             except (errors.NotFound, errors.Conflict):
                 break
@@ -124,12 +129,12 @@ class Node:
                 break
         del self._bells[uid]
 
-    async def _turn(self, name: str, uid: str, *, started: bool) -> str:
-        """Bring the container to where its Secret wants it; gives the id of its device."""
+    async def _turn(self, name: str, uid: str, own: str, *, started: bool) -> str:
+        """Bring the container to where its Secret (`own`) wants it; gives the id of its device."""
         if not started:
             with contextlib.suppress(errors.Conflict):
                 await self._cluster.bind(name)
-        found = await self._cluster.get(resources.SECRETS, name, HOME)
+        found = await self._cluster.get(resources.SECRETS, own, HOME)
         config = secret.decode_object(kube.decode_key(found.data.config))
         nodes = self._plane.tailnet.nodes
         # What has joined stays so while it runs, also where the Secret could not be written: a key is good for once.
@@ -147,7 +152,7 @@ class Node:
         nodes.set_connected(device.id, True)
         data = encode_device(device)
         if not data.items() <= {k: getattr(found.data, k) for k in data}.items():
-            await self._cluster.patch(resources.SECRETS, name, HOME, {"data": data})
+            await self._cluster.patch(resources.SECRETS, own, HOME, {"data": data})
         if not started:
             await self._cluster.patch(resources.PODS, name, HOME, {"status": READY}, subresource="status")
         return device.id

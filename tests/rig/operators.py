@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from bench.grounds import HOME, write_environment
 
@@ -128,6 +129,10 @@ def run(environment: Mapping[str, str], kubeconfig: Path, log: Path) -> None:
 
 def read_token_id(token: str) -> str:
     """How the audit log names a token: JTI and its `jti` claim."""
+    return f"JTI={read_payload(token)['jti']}"
+
+
+def read_payload(token: str) -> Any:
+    """The claims of a token of a service account."""
     payload = token.split(".")[1]
-    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return f"JTI={claims['jti']}"
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,14 +24,36 @@ from tailrace.api import names
 from tailrace.proxy import names as proxy_names
 from tailrace.proxy import rbac, spec
 from tailrace.sandbox.controlplane.control import ControlPlane
+from tailrace.sandbox.controlplane.records import Federated
 from tests.rig import audit, look
 from tests.rig.apiserver import ApiServer
 from tests.rig.conftest import RIGHTS, ROOT
-from tests.rig.operators import Operators
+from tests.rig.operators import Operators, read_payload
 
 pytestmark = pytest.mark.anyio
 
 MANIFEST = ROOT / "deploy" / "manifests" / "tailrace.yaml"
+AUDIENCE = "api.example/k-rights"
+MONITORS = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "servicemonitors.monitoring.coreos.com"},
+    "spec": {
+        "group": "monitoring.coreos.com",
+        "names": {"kind": "ServiceMonitor", "plural": "servicemonitors"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+                },
+            }
+        ],
+    },
+}
 FIVE = str(ROOT / "deploy" / "examples" / "five-clusters")
 
 
@@ -111,8 +134,13 @@ def allows(right: Right, call: audit.Call, verb: str) -> bool:
     return (
         (right.verb, right.group, right.resource) == (verb, call.group, call.resource)
         and (not right.home or call.namespace == HOME)
-        and right.name in ("", one if verb != "create" else "")  # who creates names it in the body, too late
+        and right.name in ("", "" if is_named_late(call, verb) else one)
     )
+
+
+def is_named_late(call: audit.Call, verb: str) -> bool:
+    """Who creates an object names it in the body; who creates something of one names that one in the path."""
+    return verb == "create" and "/" not in call.resource
 
 
 def is_own_reach(right: Right, call: audit.Call) -> bool:
@@ -123,15 +151,12 @@ def is_own_reach(right: Right, call: audit.Call) -> bool:
 async def wait_condition(
     server: ApiServer, namespace: str, name: str, kind: str, status: str = "True"
 ) -> None:
-    await look.kubectl(
-        server,
-        "wait",
-        f"--for=condition={kind}={status}",
-        f"service/{name}",
-        "-n",
-        namespace,
-        f"--timeout={look.PATIENCE:.0f}s",
-    )
+    await wait_that(server, f"service/{name}", f"{kind}={status}", "-n", namespace)
+
+
+async def wait_that(server: ApiServer, what: str, condition: str, *more: str) -> None:
+    limit = f"--timeout={look.PATIENCE:.0f}s"
+    await look.kubectl(server, "wait", f"--for=condition={condition}", what, limit, *more)
 
 
 async def list_exposed(server: ApiServer) -> list[tuple[str, str]]:
@@ -208,12 +233,104 @@ async def live_a_full_life(server: ApiServer, plane: ControlPlane) -> None:
     await look.wait_nothing_left(server, plane)
 
 
+def build_route(client: str, login_server: str) -> list[dict[str, Any]]:
+    """Replicas that route, a way out, a class that measures and takes node ports, a tailnet by workload identity."""
+    own = "tailscale.com/v1alpha1"
+    watched = {"metrics": {"enable": True, "serviceMonitor": {"enable": True}}}
+    ports = {"staticEndpoints": {"nodePort": {"ports": [{"port": 30123}]}}}
+    return [
+        {
+            "apiVersion": own,
+            "kind": "ProxyClass",
+            # Such a finalizer has a class of the official operator's time.
+            "metadata": {"name": "watched", "finalizers": [names.FINALIZER]},
+            "spec": watched | ports,
+        },
+        {
+            "apiVersion": own,
+            "kind": "Connector",
+            "metadata": {"name": "way"},
+            "spec": {
+                "replicas": 2,
+                "subnetRouter": {"advertiseRoutes": ["192.0.2.0/24"]},
+                "proxyClass": "watched",
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {
+                "name": "far",
+                "namespace": "default",
+                "labels": {names.PROXY_CLASS: "watched"},
+                "annotations": {names.TAILNET_IP: "100.64.0.99"},
+            },
+            "spec": {"type": "ExternalName", "externalName": "unused"},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "identity", "namespace": HOME},
+            "stringData": {"client_id": client, "audience": AUDIENCE},
+        },
+        {
+            "apiVersion": own,
+            "kind": "Tailnet",
+            "metadata": {"name": "second"},
+            "spec": {"credentials": {"secretName": "identity"}, "loginUrl": login_server},
+        },
+    ]
+
+
+async def live_by_roads(server: ApiServer, plane: ControlPlane, folder: Path) -> None:
+    """Every kind beside the exposed Service comes, is Ready, and leaves."""
+    trusted = Federated(
+        issuer="https://kubernetes.default.svc",
+        subject=f"system:serviceaccount:{HOME}:operator",
+        audience=AUDIENCE,
+        verify=read_claims,
+    )
+    client = plane.tailnet.add_client(scopes=("all",), tags=("tag:k8s-operator",), federated=trusted)
+    file = folder / "route.json"
+    items = build_route(client.id, plane.url)
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    await look.kubectl(server, "apply", "-f", str(file))
+    await wait_that(server, "proxyclass/watched", "ProxyClassReady")
+    await wait_that(server, "tailnet/second", "TailnetReady")
+    await wait_that(server, "connector/way", "Online")
+    await wait_condition(server, "default", "far", "Online")
+    async with asyncio.timeout(look.PATIENCE):
+        while len(await look.list_items(server, "servicemonitors", "-n", HOME)) < 2:
+            await asyncio.sleep(0.2)
+    await look.kubectl(server, "delete", "-f", str(file))
+    await look.wait_nothing_left(server, plane)
+
+
+def read_claims(token: str) -> dict[str, Any]:
+    """Of a token of this cluster, which nobody here forges."""
+    claims: dict[str, Any] = read_payload(token)
+    return claims | {"aud": claims["aud"][0]}
+
+
+@pytest.fixture
+async def monitors(server: ApiServer, tmp_path: Path) -> AsyncIterator[None]:
+    """The kind that Prometheus' operator brings."""
+    file = tmp_path / "monitors.json"
+    file.write_text(json.dumps(MONITORS))
+    await look.kubectl(server, "apply", "-f", str(file))
+    await wait_that(server, "crd/servicemonitors.monitoring.coreos.com", "Established")
+    yield
+    await look.kubectl(server, "delete", "-f", str(file))
+
+
+@pytest.mark.usefixtures("monitors")
 async def test_the_rules_are_what_the_operator_calls_nothing_missing_nothing_extra(
-    server: ApiServer, tailnet: ControlPlane, operators: Operators
+    server: ApiServer, tailnet: ControlPlane, operators: Operators, tmp_path: Path
 ) -> None:
     begun = datetime.now(UTC)
     operator = operators.start(settings={"TAILRACE_DELETE_DEADLINE": "1s"})
     await live_a_full_life(server, tailnet)
+    await live_by_roads(server, tailnet, tmp_path)
     operator.kill()
 
     rules = read_rules(RIGHTS)
