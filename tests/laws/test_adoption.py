@@ -15,6 +15,7 @@ from hypothesis import given
 from tailrace import errors
 from tailrace.api import kube
 from tailrace.kube import resources
+from tailrace.kube.resource import Key
 from tailrace.proxy import secret
 from tailrace.tailnet.port import KeyRequest
 from tests.laws.histories import WEB, examples, faults
@@ -150,3 +151,70 @@ def test_a_fault_at_any_write_still_ends_with_the_same_device(
             assert secret.find_key(live) == ""
 
     anyio.run(run)
+
+
+async def test_both_replicas_of_an_official_connector_keep_their_devices() -> None:
+    """One StatefulSet with two pods there, a proxy for each here: the Secrets are the same, and so are the devices."""
+    key = Key("", "home")
+    async with open_world() as world:
+        world.cluster.feed(resources.DEPLOYMENTS, world.fleet.stores.deployments)
+        spec = {
+            "subnetRouter": {"advertiseRoutes": ["192.168.47.0/24"]},
+            "replicas": 2,
+            "hostnamePrefix": "home",
+        }
+        meta = {"name": "home", "finalizers": ["tailscale.com/finalizer"]}
+        world.cluster.put(resources.CONNECTORS, {"metadata": meta, "spec": spec})
+        uid = world.cluster.objects["Connector", "", "home"]["metadata"]["uid"]
+        for ordinal in range(2):
+            device = world.plane.add(f"home-{ordinal}", tags=["tag:k8s"])
+            proxy = official.Proxy(
+                uid=uid,
+                name="home",
+                namespace="",
+                parent="connector",
+                hostname=f"home-{ordinal}",
+                device=device.id,
+                fqdn=f"home-{ordinal}.tailnet.test.",
+                addresses=device.addresses,
+            )
+            secret_ = official.build_secret(proxy)
+            secret_["metadata"]["name"] = f"{proxy.base}-{ordinal}"
+            world.cluster.put(resources.SECRETS, secret_)
+        world.cluster.put(resources.SERVICES, official.build_headless(proxy))
+        workload = official.build_statefulset(proxy)
+        workload["spec"]["replicas"] = 2
+        world.cluster.put(resources.STATEFUL_SETS, workload)
+        world.plane.calls.clear()
+        before = [(d.id, d.name) for d in world.plane.devices]
+        await world.settle(key)
+        assert [(d.id, d.name) for d in world.plane.devices] == before
+        assert world.plane.calls["mint_key"] == world.plane.calls["delete_device"] == 0
+        kinds = sorted((kind, name) for kind, _, name in world.ours() if kind in {"StatefulSet", "Service"})
+        assert kinds == [("StatefulSet", f"{proxy.base}-0"), ("StatefulSet", f"{proxy.base}-1")]
+        assert world.conditions("home", "", "Connector")["ConnectorReady"][0] == "True"
+
+
+async def test_an_official_egress_keeps_its_device_and_leads_on() -> None:
+    """Its headless Service has the proxy's name, as ours has: the name in the user's Service stays what it is."""
+    async with open_world() as world:
+        world.cluster.feed(resources.DEPLOYMENTS, world.fleet.stores.deployments)
+        world.plane.add("db", tags=["tag:db"])
+        device = world.plane.add("demo-web", tags=["tag:k8s"])
+        service = build_service(**{"tailscale.com__tailnet-fqdn": "db.tailnet.test"})
+        del service["metadata"]["annotations"]["tailscale.com/expose"]
+        world.cluster.put(resources.SERVICES, service)
+        uid = world.cluster.objects["Service", "demo", "web"]["metadata"]["uid"]
+        proxy = official.Proxy(uid=uid, device=device.id, addresses=device.addresses)
+        name = f"{proxy.base}.{HOME}.svc.cluster.local"
+        led = {"type": "ExternalName", "externalName": name, "selector": None, "clusterIP": None}
+        world.cluster.edit(resources.SERVICES, "demo", "web", {"spec": led})
+        world.cluster.edit(resources.SERVICES, "demo", "web", official.build_root_marks())
+        for child in official.build_children(proxy):
+            world.cluster.put(resources.BY_KIND[child["kind"]], child)
+        world.plane.calls.clear()
+        await world.settle(WEB)
+        assert world.plane.calls["mint_key"] == world.plane.calls["delete_device"] == 0
+        assert device.id in {d.id for d in world.plane.devices}
+        assert world.cluster.objects["Service", "demo", "web"]["spec"]["externalName"] == name
+        assert world.conditions()["TargetReady"][0] == "True"
