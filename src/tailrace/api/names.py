@@ -164,9 +164,19 @@ ANNOTATIONS: tuple[Name, ...] = (
         Setter.USER,
         '`"true"`: Tailrace approves the routes that the Connector advertises, where its credential permits. Otherwise `RoutesApproved` says what to put into the policy.',
     ),
-    Name(VOLUMES, "ProxyClass", Setter.USER, "YAML list of volumes for the pods of proxies, such as a private CA."),
+    Name(
+        VOLUMES,
+        "ProxyClass",
+        Setter.USER,
+        "YAML list of volumes for the pods of proxies, such as a private CA.",
+    ),
     Name(VOLUME_MOUNTS, "ProxyClass", Setter.USER, "YAML list of where the proxy's container mounts them."),
-    Name(ENV_FROM, "ProxyClass", Setter.USER, "YAML list of ConfigMaps and Secrets whose keys become variables."),
+    Name(
+        ENV_FROM,
+        "ProxyClass",
+        Setter.USER,
+        "YAML list of ConfigMaps and Secrets whose keys become variables.",
+    ),
     Name(
         POD_PATCH,
         "ProxyClass",
