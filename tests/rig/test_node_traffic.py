@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ import pytest
 from tailrace.api import names
 from tests.rig import apiserver, needs, tailnet
 from tests.rig.apiserver import Server
-from tests.rig.machine import cgroups, images, programs, settings
+from tests.rig.machine import cgroups, programs, settings
+from tests.rig.machine.guests import run_app, start_operator, wait_until
 from tests.rig.machine.laptop import Laptop, start_laptop
 from tests.rig.machine.node import Machine, start_machine
 from tests.rig.machine.space import ROOT
@@ -110,29 +111,6 @@ class Ground:
         return pod
 
 
-def run_app(name: str, script: str, ready: dict[str, Any]) -> dict[str, Any]:
-    """A Deployment of one pod with BusyBox and dnsmasq."""
-    container = {
-        "name": "app",
-        "image": images.BACKEND,
-        "args": ["-ec", script],
-        "readinessProbe": {**ready, "periodSeconds": 1},
-    }
-    labels = {"app": name}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
-            },
-        },
-    }
-
-
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     with contextlib.ExitStack() as stack:
@@ -172,34 +150,6 @@ def everything(machine: Machine) -> Iterator[Ground]:
         machine.kubectl("rollout", "status", "deployment/web", "deployment/names", "--timeout=180s")
         yield running
         assert "forbidden" not in operator.log.read_text()
-
-
-def start_operator(machine: Machine, headscale: tailnet.Headscale) -> Server:
-    """With what its service account may do, in the node's network."""
-    token = machine.kubectl("create", "token", "operator", "-n", HOME).strip()
-    kubeconfig = machine.write_kubeconfig("operator", token)
-    key = machine.folder / "key"
-    key.write_text(headscale.api_key)
-    told = {
-        "OPERATOR_NAMESPACE": HOME,
-        "OPERATOR_LOGIN_SERVER": headscale.url,
-        "TAILRACE_API_KEY_FILE": str(key),
-        "TAILRACE_DEVICE_REFRESH": "2s",
-        "TAILRACE_METRICS_ADDRESS": "127.0.0.1:8080",
-        "PYTHONPATH": str(ROOT / "src"),
-    }
-    run = [sys.executable, "-m", "tailrace", "run", "--kubeconfig", str(kubeconfig)]
-    command = [*machine.space.network, "env", *(f"{name}={value}" for name, value in told.items()), *run]
-    server = Server(command=command, log=machine.folder / "operator.log")
-    server.start()
-    return server
-
-
-def wait_until(what: str, holds: Callable[[], bool], limit: float = 180.0) -> None:
-    deadline = time.monotonic() + limit
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.3)
 
 
 # The machine --------------------------------------------------------------------------------------------------------
