@@ -6,6 +6,7 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from tailrace.api import kube, names
@@ -344,3 +345,29 @@ def test_what_is_given_back(
 def test_a_service_without_anything_of_ours_is_left_alone() -> None:
     assert decide.decide(build({})).ops == ()
     assert decide.decide(dataclasses.replace(build({}), service=None, proxies={"": Children()})).ops == ()
+
+
+def test_the_pod_carries_the_addresses_of_the_name_that_it_leads_to() -> None:
+    """Sorted, so that only others restart it; kept while nobody has the name; of another name not."""
+
+    def find_template(i: Inputs) -> dict[str, Any]:
+        applied = (op.manifest for op in decide.decide(i).ops if isinstance(op, ops.Apply))
+        found: dict[str, Any] = next(m for m in applied if m["kind"] == "StatefulSet")["spec"]["template"]
+        return found
+
+    def read_addresses(i: Inputs) -> str:
+        return str(find_template(i)["metadata"]["annotations"].get(names.TARGET_ADDRESSES, ""))
+
+    there = build(to("db.lab.example"), device("db"))
+    assert read_addresses(there) == "100.64.0.9,fd7a:115c:a1e0::9"
+    turned = device("db", addresses=("fd7a:115c:a1e0::9", "100.64.0.9"))
+    assert find_template(build(to("db.lab.example"), turned)) == find_template(there)
+    live = kube.StatefulSet(
+        metadata=kube.ObjectMeta(name="ts-far", annotations={names.APPLIED: "x"}),
+        spec=msgspec.Raw(msgspec.json.encode({"template": find_template(there)})),
+    )
+    running = {there.place.secret_name: Children(statefulset=live)}
+    assert read_addresses(build(to("db.lab.example"), proxies=running)) == "100.64.0.9,fd7a:115c:a1e0::9"
+    assert read_addresses(build(to("nas.lab.example"), proxies=running)) == ""
+    moved = device("db", addresses=("100.64.0.10",))
+    assert read_addresses(build(to("db.lab.example"), moved, proxies=running)) == "100.64.0.10"

@@ -166,3 +166,22 @@ async def test_a_route_into_this_cluster_is_told(tmp_path: Path) -> None:
         assert POD_CIDR in told
         world.plane.tailnet.approve_routes(router.id, [LAN])
         await says(world, "printer", "Ready", "Ready")
+
+
+async def test_a_name_is_followed_to_the_addresses_that_its_device_moves_to(tmp_path: Path) -> None:
+    """A running proxy keeps to those that it found first, so its pod starts anew."""
+    async with working(tmp_path) as world:
+        database = world.join("db")
+        world.apply([egress("by-name", tailnet_fqdn=database.node.fqdn)])
+        await heard(world, "by-name", "device: db")
+        moved = world.plane.tailnet.move_node(database.node.id)
+        expected = ",".join(sorted(str(address) for address in moved.addresses))
+
+        def carries() -> bool:
+            found = world.cluster.store.all(("apps", "statefulsets")).values()
+            notes = [s.doc["spec"]["template"]["metadata"]["annotations"] for s in found]
+            return [n.get("tailrace.dev/target-addresses") for n in notes] == [expected]
+
+        await until(world, carries, "by-name")
+        await heard(world, "by-name", "device: db")
+        await says(world, "by-name", "Ready", "Ready")

@@ -141,7 +141,7 @@ def print_rows(rows: list[Row], form: output.Format) -> None:
         (
             row.object,
             row.mode,
-            row.device.partition(".")[0],
+            shorten([name.partition(".")[0] for name in row.devices]),
             shorten(row.addresses),
             shorten(row.urls or row.routes),
             row.ready,

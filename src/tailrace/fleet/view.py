@@ -19,6 +19,7 @@ class Row(kube.Base, frozen=True, kw_only=True, omit_defaults=False):
     object: str  # <kind>/[<namespace>/]<name>
     mode: str = ""  # kernel, userspace
     device: str = ""  # the name that the device really has; of several the first
+    devices: tuple[str, ...] = ()  # the names of all of them
     addresses: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()  # that it advertises
@@ -33,18 +34,20 @@ def build_row(
     ready: ConditionType = ConditionType.READY,
     *,
     mode: str = "",
-    device: str = "",
+    devices: Iterable[str] = (),
     addresses: Iterable[str] = (),
     urls: Iterable[str] = (),
     routes: Iterable[str] = (),
 ) -> Row:
     """The row of an object, with its condition `ready`."""
+    named = tuple(name for name in devices if name)
     found = kube.find_condition(root.conditions, ready)
     ref = root.ref
     return Row(
         object="/".join(part for part in (ref.kind.lower(), ref.namespace, ref.name) if part),
         mode=mode,
-        device=device,
+        device=named[0] if named else "",
+        devices=named,
         addresses=tuple(addresses),
         urls=tuple(urls),
         routes=tuple(routes),

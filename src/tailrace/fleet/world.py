@@ -122,6 +122,14 @@ class Class:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """The proxy's mode and the reason for it, in words."""
+
+    mode: spec.Mode
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
     """Where a root's one proxy is: names, what exists of it, and what of other proxies of the root is left over."""
 

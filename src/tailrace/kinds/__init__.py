@@ -11,4 +11,17 @@
 | `sweep`      | nothing: what nobody needs any more                    | found, counted, deleted                |
 
 Rooms do not import each other: what two of them share belongs in `fleet`, `proxy` or `plan`.
+
+A kind that gets a device is a new room with what is its own, and `service` is the example to read:
+
+- `inputs`: what its decision may know, beside what `fleet.world` knows of every proxy;
+- `request`: what is asked for, a `fleet.wish.Wish`, with a sentence for each thing that is wrong;
+- `decide`: `fleet.refusal` for what keeps it from it, a `spec.Target` for where the traffic goes, `fleet.provision` for the rest;
+- `truth`: what must be true beside the device being connected, as `Claims.further`;
+- `failure`: what stays true when a plan fails, told by `fleet.failure`;
+- `controller`: what wakes it (`Fleet.serve` for all that proxies share), `gather`, and `Fleet.work`;
+- `view`: its row.
+
+It is built in `app.build_manager`, has its row in `fleet.official.WORDS`, its function in `cli.rooms`, and its names in
+`api.names` and `api.conditions`.
 """

@@ -23,9 +23,9 @@ from tailrace.fleet import removal as leaving
 from tailrace.fleet import truth as proxy_truth
 from tailrace.fleet.claims import Claim, Claims
 from tailrace.fleet.refusal import Refusal
-from tailrace.fleet.world import Tailnet, World
+from tailrace.fleet.world import Choice, Tailnet, World
 from tailrace.kinds.connector import budget, mode, removal, request, rolling, routes, truth
-from tailrace.kinds.connector.inputs import Case, Choice, Inputs
+from tailrace.kinds.connector.inputs import Case, Inputs
 from tailrace.kinds.connector.place import find_places
 from tailrace.plan import ops
 from tailrace.proxy import spec

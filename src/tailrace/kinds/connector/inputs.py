@@ -9,10 +9,9 @@ from datetime import datetime
 from tailrace.api.connector import Connector
 from tailrace.fleet.install import Install
 from tailrace.fleet.ranges import Range
-from tailrace.fleet.world import Admission, Children, Class, Tailnet, World
+from tailrace.fleet.world import Admission, Children, Choice, Class, Tailnet, World
 from tailrace.kinds.connector.place import Places
 from tailrace.kinds.connector.request import Request
-from tailrace.proxy import spec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,14 +58,6 @@ class Inputs:
     def tailnet(self) -> Tailnet:
         """What is the same for all replicas."""
         return self.tailnets[0] if self.tailnets else Tailnet(known=False, fresh=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
-    """The proxies' mode and the reason for it, in words."""
-
-    mode: spec.Mode
-    why: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tailrace.api import names
-from tailrace.kinds.connector.inputs import Choice, Inputs
+from tailrace.fleet.world import Choice
+from tailrace.kinds.connector.inputs import Inputs
 from tailrace.kinds.connector.request import Request
 from tailrace.proxy import spec
 from tailrace.settings import Mode

@@ -17,7 +17,7 @@ def build_row(connector: Connector, workload: kube.StatefulSet | None) -> Row:
     return build_common(
         build_root(connector),
         mode=workload.metadata.annotations.get(names.PROXY_MODE, "") if workload else "",
-        device=status.hostname,
+        devices=(d.hostname for d in status.devices),
         addresses=status.tailnetIPs,
         routes=(*request.list_routes(asked), *(EXIT if asked.exitNode else ())),
     )

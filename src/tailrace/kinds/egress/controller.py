@@ -55,6 +55,7 @@ class Egresses:
         self.controller.watch(shared.service_cidrs, self.map_ranges)
         self.fleet.serve(self.controller, "svc", self.fleet.list_services)
         self.fleet.tailnets.subscribe(self.note_devices)
+        metrics.EGRESS_PROXIES.set(0)
 
     # --- from events to keys -----------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ def build_row(
     return build_common(
         root_of_service(service),
         mode=workload.metadata.annotations.get(names.PROXY_MODE, "") if workload else "",
-        device=found.fqdn if found else "",
+        devices=(found.fqdn,) if found else (),
         addresses=found.addresses if found else (),
         urls=build_urls(service, defaults),
     )

@@ -18,9 +18,9 @@ from tailrace.api.conditions import Reason
 from tailrace.fleet import claims, naming, progress, provision, refusal, services
 from tailrace.fleet import truth as proxy_truth
 from tailrace.fleet.refusal import Refusal
-from tailrace.fleet.world import root_of_service
+from tailrace.fleet.world import Choice, root_of_service
 from tailrace.kinds.service import mode, request, truth
-from tailrace.kinds.service.inputs import Case, Choice, Inputs
+from tailrace.kinds.service.inputs import Case, Inputs
 from tailrace.plan import ops
 from tailrace.proxy import spec
 

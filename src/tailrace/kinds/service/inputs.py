@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from tailrace.api import kube
 from tailrace.fleet.services import ServiceInputs
-from tailrace.fleet.world import World
+from tailrace.fleet.world import Choice, World
 from tailrace.kinds.service.request import Request
-from tailrace.proxy import spec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,14 +15,6 @@ class Inputs(ServiceInputs):
     """One world of one Service, with what is behind it."""
 
     slices: tuple[kube.EndpointSlice, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
-    """The proxy's mode and the reason for it, in words."""
-
-    mode: spec.Mode
-    why: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tailrace.api import kube, names
+from tailrace.fleet.world import Choice
 from tailrace.kinds.service import request
-from tailrace.kinds.service.inputs import Choice, Inputs
+from tailrace.kinds.service.inputs import Inputs
 from tailrace.proxy import spec
 from tailrace.settings import Mode
 

@@ -21,7 +21,7 @@ def build_row(
     return build_common(
         root_of_service(service),
         mode=workload.metadata.annotations.get(names.PROXY_MODE, "") if workload else "",
-        device=fqdn,
+        devices=(fqdn,),
         addresses=found.addresses if found else (),
         urls=condition.build_urls(service, fqdn) if fqdn else (),
     )
