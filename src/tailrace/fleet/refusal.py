@@ -42,6 +42,11 @@ def find_missing(proxy_class: Class, tailnet: Tailnet, name: str) -> Refusal | N
     return None
 
 
+def tell_how_to_admit(namespace: str) -> str:
+    """The remedy where the cluster refuses privileged pods, as part of a sentence."""
+    return f"let the namespace {namespace} admit privileged pods (label pod-security.kubernetes.io/enforce: privileged)"
+
+
 def refuse(
     root: Root,
     refusal: Refusal,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tailrace.api import names
+from tailrace.fleet import refusal
 from tailrace.fleet.world import Choice
 from tailrace.kinds.connector.inputs import Inputs
 from tailrace.kinds.connector.request import Request
@@ -17,9 +18,8 @@ def choose_mode(i: Inputs, wish: Request) -> Choice | str:
             return Choice(mode=spec.Mode.USERSPACE, why="it was asked for")
         case Mode.KERNEL if not i.admission.privileged:
             return (
-                f"kernel mode needs a privileged pod, and the cluster refuses one: {i.admission.refusal}. Either let "
-                f"the namespace {i.install.namespace} admit privileged pods (label "
-                f"pod-security.kubernetes.io/enforce: privileged), or set {names.MODE} to userspace"
+                f"kernel mode needs a privileged pod, and the cluster refuses one: {i.admission.refusal}. Either "
+                f"{refusal.tell_how_to_admit(i.install.namespace)}, or set {names.MODE} to userspace"
             )
         case Mode.KERNEL:
             return Choice(mode=spec.Mode.KERNEL, why="it was asked for")

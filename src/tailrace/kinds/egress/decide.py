@@ -64,8 +64,8 @@ def find_unprivileged(i: Inputs) -> Refusal | None:
     if i.admission.privileged:
         return None
     message = (
-        f"egress needs a privileged pod, and the cluster refuses one: {i.admission.refusal}. Let the namespace "
-        f"{i.install.namespace} admit privileged pods (label pod-security.kubernetes.io/enforce: privileged)"
+        f"egress needs a privileged pod, and the cluster refuses one: {i.admission.refusal}. To have it, "
+        f"{refusal.tell_how_to_admit(i.install.namespace)}"
     )
     return Refusal(reason=Reason.MODE_REFUSED, message=message, recheck=refusal.RECHECK)
 
