@@ -182,7 +182,7 @@ def build_manager(settings: Settings, edges: Edges) -> Manager:
     health.ready["control plane"] = lambda: describe_list(tailnets.own.devices)
     host, port = settings.metrics_address
     known = dataclasses.replace(settings, namespace=install.namespace, cluster_domain=install.cluster_domain)
-    manager.add_task("tailnets", tailnets.run)
+    manager.add_task("tailnets", lambda: keep_tailnets(tailnets))
     manager.add_task("tailnet secrets", objects.secrets.run)
     manager.add_task("events", recorder.run)
     manager.add_task(
@@ -198,6 +198,14 @@ def build_tailnets(settings: Settings, plane: ControlPlane) -> registry.Tailnets
     schedule = devices.Schedule(slow=settings.device_refresh.total_seconds())
     build = functools.partial(registry.build_membership, schedule=schedule)
     return registry.Tailnets(build(registry.OWN, plane), build=build)
+
+
+async def keep_tailnets(tailnets: registry.Tailnets) -> None:
+    """Every tailnet's list of devices, for ever; then nothing of theirs stays open."""
+    try:
+        await tailnets.run()
+    finally:
+        await tailnets.close()
 
 
 def build_tailnet_objects(

@@ -106,7 +106,7 @@ def test_no_operator_leaves_services_alone(tmp_path: Path) -> None:
 def test_the_address_book(sandbox: Sandbox) -> None:
     """`sandbox.json` has every address, and is its owner's alone; so is each file with a credential."""
     book = sandbox.book
-    assert book.keys() == {"kubernetes", "controlPlane", "operator", "tailnet"}
+    assert book.keys() == {"kubernetes", "controlPlane", "operator", "tailnet", "twins"}
     assert book["kubernetes"].keys() == {"url", "kubeconfig", "token"}
     assert book["controlPlane"].keys() == {"dialect", "url", "credentials", "baseDomain", "adminToken"}
     assert book["operator"].keys() == {"namespace", "metrics"}

@@ -103,14 +103,13 @@ def test_get_shows_services_and_proxies(kubectl: Kubectl) -> None:
 
 
 def test_describe_tells_what_happened(kubectl: Kubectl, place: Place) -> None:
-    """`describe` has the annotations, the endpoints and the operator's events; `get -o json` the conditions."""
+    """`describe` has the annotations and the endpoints; `get -o json` the conditions."""
     bring_up(kubectl, place)
     text = kubectl("describe", "service", place.name, "-n", place.namespace)
     assert place.hostname in text
     assert f"{place.port}/TCP" in text
     assert condition(kubectl, place, "Online")["reason"] == "Connected"
-    events = kubectl("get", "events", "-n", place.namespace, "--field-selector=involvedObject.kind=Service")
-    assert "mode kernel" in events
+    assert "mode kernel" in condition(kubectl, place, "Accepted")["message"]
     pod = children_of_kind(kubectl, place, "pod/")[0]
     assert "Image:" in kubectl("describe", pod, "-n", OPERATOR)
 

@@ -98,3 +98,14 @@ def test_libraries_log_into_the_same_place_under_the_same_rule(stream: io.String
 def test_what_is_no_secret_stays_as_it_is() -> None:
     fields = {"secret_name": "ts-web-0", "key": "demo/web", "seconds": 1.5, "ops": ["apply Secret"]}
     assert {name: redact_value(name, value) for name, value in fields.items()} == fields
+
+
+def test_a_stream_that_was_written_to_may_be_closed() -> None:
+    """What is logged afterwards goes where it went before."""
+    before, within = io.StringIO(), io.StringIO()
+    with logs.write_to(before):
+        with logs.write_to(within):
+            logs.get_logger("x").info("inside")
+        within.close()
+        logs.get_logger("x").info("outside")
+        assert json.loads(before.getvalue())["event"] == "outside"

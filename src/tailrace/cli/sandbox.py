@@ -140,8 +140,7 @@ class Running:
 async def run_operator(world: World, **environment: str) -> AsyncIterator[Running]:
     """The operator as in a cluster: over HTTPS, with its service account's rights; its log is in the folder."""
     loaded = settings.load(write_settings(world) | environment)
-    with (world.folder / "operator.log").open("w", buffering=1) as log:
-        logs.configure(stream=log, pretty=False)
+    with (world.folder / "operator.log").open("w", buffering=1) as log, logs.write_to(log):
         stop = asyncio.Event()
         task = asyncio.create_task(keep_running(world, loaded, stop), name="operator")
         admin = Kube.connect(kubeconfig=world.kubeconfig)

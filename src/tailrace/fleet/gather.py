@@ -213,14 +213,21 @@ class Fleet:
         return tuple(sorted(found))
 
     def on_user_change(self, changed: Callable[[str], None]) -> None:
-        """`changed` is told the name of a tailnet when a proxy of it came, went or differs."""
+        """`changed` is told the name of a tailnet when a proxy of it, or a Connector that names it, came, went or differs."""
 
         def note(event: Event[kube.ProxySecret]) -> None:
             for found in (event.old, event.new):
                 if found is not None and (tailnet := stores.read_tailnet(found)):
                     changed(tailnet)
 
+        def note_root(event: Event[Any]) -> None:
+            for found in (event.old, event.new):
+                if found is not None and (tailnet := found.spec.tailnet):
+                    changed(tailnet)
+
         self.stores.secrets.on_event(note)
+        if (connectors := self.stores.roots.get("Connector")) is not None:
+            connectors.on_event(note_root)
 
     # --- acting ------------------------------------------------------------------------------------------------
 

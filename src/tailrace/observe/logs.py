@@ -60,6 +60,20 @@ def configure(*, level: str = "info", pretty: bool | None = None, stream: TextIO
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
+@contextlib.contextmanager
+def write_to(stream: TextIO) -> Iterator[None]:
+    """JSON lines into `stream`, which may be closed afterwards: then it is as before."""
+    root = logging.getLogger()
+    before, handlers, level = structlog.get_config(), root.handlers[:], root.level
+    configure(stream=stream, pretty=False)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
 def _hide_in_record(record: logging.LogRecord) -> bool:
     record.msg, record.args = redact_value("", record.getMessage()), ()
     return True
