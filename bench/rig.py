@@ -4,8 +4,8 @@
 
 For each count: the API server's own limit, the official operator, Tailrace, each on a fresh API server that is started
 the same way, so that none inherits what another left. Idling, single Services and a restart are measured with the most
-Services present. Prints the tables of docs/performance.md, and progress on standard error. Needs what `make rig` and
-`python tools/rig.py official` build.
+Services present. Prints the tables of docs/performance.md, and progress on standard error. Needs what `make rig`
+builds.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=who, default=who)
     options = parser.parse_args()
     if missing := binaries.find_missing(_NEEDED):
-        parser.error(f"missing: {', '.join(missing)}; make rig and python tools/rig.py official build them")
+        parser.error(f"missing: {', '.join(missing)}; make rig builds them")
     if "official" in options.only and not is_port_free(_OFFICIAL_PORT):
         parser.error(f"the official operator needs port {_OFFICIAL_PORT} for its metrics, which is taken")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end leaves nothing running either

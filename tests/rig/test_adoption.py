@@ -90,7 +90,9 @@ async def test_tailrace_takes_over_from_the_real_official_operator(
     bare: apiserver.ApiServer, tailnet_api: ControlPlane, front: Front, tmp_path: Path
 ) -> None:
     if not is_port_free(METRICS_PORT):
-        pytest.skip(f"port {METRICS_PORT} is taken, which the official operator wants for its metrics")
+        pytest.skip(
+            f"{needs.MACHINE}port {METRICS_PORT} is taken, which the official operator wants for its metrics"
+        )
     contender = prepare_official(bare, front.url, tailnet_api.credentials)
     await look.kubectl(bare, "create", "namespace", "demo")
     operators = Operators(server=bare, plane=tailnet_api, folder=tmp_path)
