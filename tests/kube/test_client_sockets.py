@@ -251,6 +251,31 @@ async def test_a_guarded_client_reads_but_sends_no_write_that_is_not_allowed(tmp
     assert [verb for verb, _, _ in seen] == ["get", "patch"]
 
 
+@pytest.mark.parametrize("sent", ["nothing", "headers"])
+async def test_a_write_is_asked_for_as_its_bytes_leave(tmp_path: Path, sent: str) -> None:
+    """A process that is paused while it connects, or with half a request sent, wakes without a right to write."""
+    got, closed = bytearray(), asyncio.Event()
+    answers = iter([True, sent == "headers"])  # in its turn, with a connection; False from there on
+
+    def allow() -> None:
+        if not next(answers, False):
+            raise errors.Transient("the lease is lost")
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.extend(await reader.read())
+        writer.close()
+        closed.set()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, connect(tmp_path, f"http://127.0.0.1:{port}") as kube:
+        with pytest.raises(errors.Transient, match="the lease is lost"):
+            await kube.guard(allow).patch(PODS, "a", "default", {"metadata": {"labels": {}}})
+        await closed.wait()
+    head, _, body = bytes(got).partition(b"\r\n\r\n")
+    assert (head.split(b" ")[0], body) == (b"PATCH" if sent == "headers" else b"", b"")
+
+
 async def test_what_goes_beside_does_not_wait_in_the_line_of_a_slow_server() -> None:
     """All requests that may be under way hang; one more on the twin is answered at once."""
     hanging, release = asyncio.Semaphore(0), asyncio.Event()

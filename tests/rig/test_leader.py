@@ -98,9 +98,10 @@ async def test_a_standby_takes_over_from_the_dead_and_the_sleeping_and_never_do_
 
         first.kill()
         dead = time.time()
-        third = operators.start()
         await wait_write(server, second)
 
+        third = operators.start()  # not before: of two that stand by, either may win
+        await third.wait_said("standing by")
         second.signal(signal.SIGSTOP)
         asleep = time.time()
         await wait_write(server, third)

@@ -121,8 +121,9 @@ class Kube:
         return str(self._http.base_url).rstrip("/")
 
     def guard(self, allow: Callable[[], None]) -> Self:
-        """The same cluster over the same connections, but every write asks `allow` right before it is sent; what that
-        raises ends the call. Closing either closes both."""
+        """The same cluster over the same connections, but every write asks `allow` as its bytes leave: nothing stands
+        between the answer and the socket, neither a new connection nor another task. What `allow` raises ends the
+        call. Closing either closes both."""
         twin = copy.copy(self)
         twin._allow = allow
         return twin
@@ -335,8 +336,9 @@ class Kube:
         path = resource.path(namespace, name, subresource)
         label = f"{resource.plural}/{subresource}" if subresource else resource.plural
         async with self._slots:
-            if verb not in _READING:
-                self._allow()
+            writes = verb not in _READING
+            if writes:
+                self._allow()  # here too: a write that is not allowed opens no connection and is not counted
             with self._observed(verb, label) as seen:
                 return await self._send(
                     method,
@@ -346,7 +348,13 @@ class Kube:
                     content=None if body is None else msgspec.json.encode(body),
                     content_type=content_type,
                     seen=seen,
+                    extensions={"trace": self._fence} if writes else None,
                 )
+
+    async def _fence(self, event: str, _: Mapping[str, Any]) -> None:
+        """Told by the HTTP library of each step of a write (httpx, "Request extensions", `trace`)."""
+        if event in _BYTES_LEAVE:
+            self._allow()
 
     async def _send(
         self,
@@ -358,13 +366,19 @@ class Kube:
         content: bytes | None = None,
         content_type: str = "application/json",
         seen: Callable[[int], None] = lambda code: None,
+        extensions: dict[str, Any] | None = None,
     ) -> bytes:
         headers = {"Accept": "application/json"}
         if content is not None:
             headers["Content-Type"] = content_type
         with self._translated(request):
             response = await self._http.request(
-                method, path, params=dict(params or {}), content=content, headers=headers
+                method,
+                path,
+                params=dict(params or {}),
+                content=content,
+                headers=headers,
+                extensions=extensions,
             )
         seen(response.status_code)
         if not response.is_success:
@@ -414,6 +428,9 @@ class Kube:
 
 
 _READING = frozenset({"get", "list"})
+
+_BYTES_LEAVE = frozenset({"http11.send_request_headers.started", "http11.send_request_body.started"})
+"""Headers and body go one after the other, and a process may be paused in between: a server acts on neither alone."""
 
 _HOW: dict[str, tuple[str, str]] = {
     "get": ("GET", ""),
