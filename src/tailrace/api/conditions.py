@@ -111,6 +111,10 @@ class Reason(Documented):
         "The proxy has not joined the tailnet yet; the message says what its pod does.",
     )
     DISCONNECTED = "Disconnected", "The device exists but is not connected."
+    PROXY_NOT_READY = (
+        "ProxyNotReady",
+        "The device is connected, and the proxy's pod has not been ready for a while: it may answer nobody.",
+    )
     DEVICE_GONE = (
         "DeviceGone",
         "The device was deleted on the control plane; the proxy is given a new key and restarted.",

@@ -208,6 +208,7 @@ class PodCondition(Base, frozen=True, kw_only=True):
     status: str
     reason: str = ""
     message: str = ""
+    lastTransitionTime: datetime | None = None
 
 
 class ContainerStateWaiting(Base, frozen=True, kw_only=True):
@@ -215,8 +216,13 @@ class ContainerStateWaiting(Base, frozen=True, kw_only=True):
     message: str = ""
 
 
+class ContainerStateRunning(Base, frozen=True, kw_only=True):
+    startedAt: datetime | None = None
+
+
 class ContainerState(Base, frozen=True, kw_only=True):
     waiting: ContainerStateWaiting | None = None
+    running: ContainerStateRunning | None = None
 
 
 class ContainerStatus(Base, frozen=True, kw_only=True):

@@ -46,20 +46,20 @@ def build_plan(
     """The plan for the one proxy of a root, of which `told` is true then; None while the next second may say more."""
     return ops.Plan(
         stages=ops.stages(*stages),
-        result=derive_result(None if w.unsure else told, quiet=quiet),
+        result=derive_result(None if w.unsure else told, [w], quiet=quiet),
         owner=w.root.owner,
-        interest=w.unsure or told is None or not (told.online and told.online.status),
+        interest=w.unsure or told is None or truth.is_expected(w),
         hurry=w.unsure,
         tailnet=w.wish.tailnet,
     )
 
 
-def derive_result(told: Claims | None, *, quiet: bool) -> ops.Result:
+def derive_result(told: Claims | None, worlds: Sequence[World], *, quiet: bool) -> ops.Result:
     """`quiet` while a proxy comes up and nothing is said about it: soon it is looked at again."""
     if told is None:
         return ops.Result(waiting_on="the control plane's device list")
+    after = truth.QUIET.total_seconds() if quiet else truth.find_recheck(worlds)
     ready = claims.derive_ready(told)
-    if ready.status:
-        return ops.SETTLED
-    after = truth.QUIET.total_seconds() if quiet else None
-    return ops.Result(waiting_on=str(ready.reason), requeue_after=after)
+    if not ready.status:
+        return ops.Result(waiting_on=str(ready.reason), requeue_after=after)
+    return ops.SETTLED if after is None else ops.Result(waiting_on="the proxy's pod", requeue_after=after)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from tailrace.api import kube, names
 from tailrace.api.conditions import Reason
@@ -13,6 +14,9 @@ from tailrace.fleet.world import World, join
 PROVISIONED = Claim(status=True, reason=Reason.PROVISIONED, message="the proxy's objects exist")
 QUIET = timedelta(seconds=3)
 """How long a proxy may take to come up before it is told that it does. Most are there by then: a write less for each."""
+
+HUNG = timedelta(seconds=10)
+"""How long the pod of a connected device may not be ready before that is told: an ordinary start is over by then."""
 
 
 def is_settling(w: World) -> bool:
@@ -53,6 +57,50 @@ def judge_unreachable(w: World, problem: str) -> Claim:
     return Claim(status=False, reason=reason, message=problem)
 
 
+def find_unready(pod: kube.Pod | None) -> kube.PodCondition | None:
+    """The pod's condition `Ready` while it is false; one that is going has nothing to say."""
+    if pod is None or pod.metadata.deletionTimestamp is not None:
+        return None
+    return next((c for c in pod.status.conditions if c.type == "Ready" and c.status == "False"), None)
+
+
+def find_hang(w: World) -> datetime | None:
+    """Since when the proxy could have been ready and is not, although its device is connected; None when all is well.
+
+    A start may take long before that: the image is fetched, the login waits. A container that was started again counts
+    from when the pod ceased to be ready: one that comes and goes would else be told as well again and again.
+    """
+    pod, device = w.children.pod, w.device
+    unready = find_unready(pod)
+    if pod is None or unready is None or unready.lastTransitionTime is None:
+        return None
+    if device is None or not device.online:
+        return None
+    first = (s.state.running for s in pod.status.containerStatuses if not s.restartCount)
+    since = (unready.lastTransitionTime, device.created, *(run.startedAt for run in first if run is not None))
+    return max(moment for moment in since if moment is not None)
+
+
+def is_hung(w: World) -> bool:
+    """Whether it is so for long enough to be told."""
+    since = find_hang(w)
+    return since is not None and w.now - since >= HUNG
+
+
+def find_recheck(worlds: Iterable[World]) -> float | None:
+    """Seconds until the first of the proxies that are not ready yet counts as hung, unless it gets ready before."""
+    found = ((find_hang(w), w.now) for w in worlds if not is_hung(w))
+    return min(
+        ((since + HUNG - now).total_seconds() for since, now in found if since is not None), default=None
+    )
+
+
+def is_expected(w: World) -> bool:
+    """Whether the control plane is to say something new before the proxy is online."""
+    claim = judge_online(w)
+    return not claim.status and claim.reason is not Reason.PROXY_NOT_READY
+
+
 def judge_online(w: World) -> Claim:
     tailnet, state, device = w.tailnet, w.state, w.device
     if state is None or not state.device_id or (not state.fqdn and device is None and not tailnet.gone):
@@ -72,6 +120,12 @@ def judge_online(w: World) -> Claim:
             reason=Reason.DISCONNECTED,
             message=f"{where} is not connected: look at {w.where}",
         )
+    if is_hung(w):
+        return Claim(
+            status=False,
+            reason=Reason.PROXY_NOT_READY,
+            message=f"{where} is connected, but {describe_hang(w)}",
+        )
     if not tailnet.can_tag and tuple(sorted(device.tags)) != w.wish.tags:
         return Claim(
             status=True,
@@ -86,6 +140,13 @@ def judge_online(w: World) -> Claim:
             message=f'{where} is connected; the name "{w.wish.hostname}" is taken by another device',
         )
     return Claim(status=True, reason=Reason.CONNECTED, message=f"{where} is connected")
+
+
+def describe_hang(w: World) -> str:
+    """Which pod is not ready, what the kubelet says of it, and where to look."""
+    unready, place = find_unready(w.children.pod), f"-n {w.install.namespace} {w.place.name}-0"
+    said = f" ({unready.message[:200]})" if unready is not None and unready.message else ""
+    return f"{w.where} is not ready{said}: look at `kubectl describe pod {place}` and `kubectl logs {place}`"
 
 
 def describe_pod(w: World) -> str:

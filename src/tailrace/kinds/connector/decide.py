@@ -207,9 +207,9 @@ def decide_status(case: Case, told: Claims) -> ops.ApplyStatus | None:
 
 def expects(case: Case, told: Claims) -> bool:
     """Whether the control plane is about to say something new: a device comes, or somebody approves routes soon."""
-    if told.online is None or not told.online.status:
-        return bool(case.worlds)
-    if claims.derive_ready(told).status:
+    if any(proxy_truth.is_expected(w) for w in case.worlds):
+        return True
+    if told.online is None or not told.online.status or claims.derive_ready(told).status:
         return False
     before = kube.find_condition(case.connector.status.conditions, ConditionType.ROUTES_APPROVED)
     since = before.lastTransitionTime if before is not None and before.status != "True" else None
@@ -217,7 +217,7 @@ def expects(case: Case, told: Claims) -> bool:
 
 
 def derive_result(case: Case, told: Claims | None, surplus: ops.Plan, *, quiet: bool) -> ops.Result:
-    found = progress.derive_result(told, quiet=quiet)
+    found = progress.derive_result(told, case.worlds, quiet=quiet)
     if told is None or found.requeue_after is not None:
         return found
     ready = claims.derive_ready(told)
