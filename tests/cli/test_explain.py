@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tailrace.cli.exits import Exit
+from tailrace.sandbox.controlplane.control import TAILSCALE_SCOPES
 from tailrace.sandbox.kubernetes.resources import Ref
-from tests.cli.town import HOME, Person, Said, Town, backend, service
+from tailrace.sandbox.world import World
+from tests.cli.town import HOME, Person, Said, Town, backend, connector, service
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +211,62 @@ def test_who_may_not_read_the_proxies_is_refused_in_the_servers_words(person: Pe
     assert (said.code, said.out) == (Exit.REFUSED, "")
     assert "is forbidden" in said.err
     assert "hint: " in said.err
+
+
+# --- a Connector and the tailnet's nameservers -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def carrier(town: Town) -> str:
+    """A Connector that leads to the network of one of the tailnet's nameservers."""
+    town.apply(connector("carrier", "10.1.0.0/24"))
+
+    def set_dns(world: World) -> None:
+        world.plane.tailnet.nameservers = ["1.1.1.1"]
+        world.plane.tailnet.split_dns = {"corp.example": ["10.1.0.53"]}
+
+    town.on(set_dns)
+    return "connector/carrier"
+
+
+def grant(town: Town, *scopes: str) -> None:
+    """The operator's client may do this from now on."""
+
+    def act(world: World) -> None:
+        clients = world.plane.tailnet.clients
+        client = clients[world.plane.credentials["client_id"]]
+        clients[client.id] = dataclasses.replace(client, scopes=scopes)
+
+    town.on(act)
+
+
+def test_a_nameserver_behind_a_connectors_routes_is_told(town: Town, carrier: str, knower: Person) -> None:
+    """Asked once by the command, never by the operator; without the scope it is named."""
+    assert "needs the scope dns:read). If one of them" in read(knower.type("explain", carrier))["DNS"]
+    grant(town, *TAILSCALE_SCOPES, "dns:read")
+    try:
+        told = read(knower.type("explain", carrier))["DNS"]
+    finally:
+        grant(town, *TAILSCALE_SCOPES)
+    assert told.startswith("names under corp.example are asked of 10.1.0.53 (behind 10.1.0.0/24)")
+    calls = town.on(lambda world: dict(world.plane.faults.calls))
+    assert calls["GET", "/api/v2/tailnet/{tailnet}/dns/configuration"] == 2
+
+
+def test_who_cannot_ask_is_reminded_of_nameservers(carrier: str, person: Person) -> None:
+    assert "this shell has no credentials for it. If one" in read(person.type("explain", carrier))["DNS"]
+
+
+def test_headscale_does_not_tell_its_nameservers(
+    tmp_path: Path, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Town(tmp_path)
+    with other.live(operator=True, dialect="headscale-0.29"):
+        other.apply(connector("home", "10.1.0.0/24"))
+        other.until(
+            lambda world: world.plane.tailnet.nodes.all()
+        )  # the operator has written its settings by then
+        monkeypatch.setenv("TAILRACE_API_KEY_FILE", str(other.folder / "api_key"))
+        someone = dataclasses.replace(person, town=other, kubeconfig=other.world.kubeconfig)
+        told = read(someone.type("explain", "connector/home"))["DNS"]
+    assert told.startswith("the tailnet's nameservers are not known: Headscale at 127.0.0.1")

@@ -17,6 +17,7 @@ import structlog
 
 from tailrace.cli import sandbox
 from tailrace.cli.main import run_command
+from tailrace.sandbox.controlplane.records import Dialect
 from tailrace.sandbox.kubernetes.admission import service_account
 from tailrace.sandbox.kubernetes.resources import Ref
 from tailrace.sandbox.world import Options, World
@@ -84,13 +85,13 @@ class Town:
     # Its life ----------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def live(self, *, operator: bool, **environment: str) -> Iterator[None]:
+    def live(self, *, operator: bool, dialect: Dialect = "tailscale", **environment: str) -> Iterator[None]:
         """Up and running; `environment` is the operator's."""
         ready, stop = threading.Event(), asyncio.Event()
         failed: list[BaseException] = []
 
         async def main() -> None:
-            async with await World.start(self.folder, Options(pace=0.05)) as self.world:
+            async with await World.start(self.folder, Options(dialect=dialect, pace=0.05)) as self.world:
                 await sandbox.fill(self.world, [])
                 async with self._operator:
                     if operator:
@@ -205,4 +206,14 @@ def backend(name: str) -> dict[str, Any]:
         "kind": "Pod",
         "metadata": {"name": name, "namespace": "default", "labels": {"app": name}},
         "spec": {"containers": [{"name": "web", "image": "nginx", "ports": [{"containerPort": 80}]}]},
+    }
+
+
+def connector(name: str, *routes: str) -> dict[str, Any]:
+    """A subnet router."""
+    return {
+        "apiVersion": "tailscale.com/v1alpha1",
+        "kind": "Connector",
+        "metadata": {"name": name},
+        "spec": {"subnetRouter": {"advertiseRoutes": list(routes)}},
     }

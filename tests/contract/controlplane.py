@@ -12,14 +12,33 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tailrace import errors
-from tailrace.tailnet.port import Capability, ControlPlane, Device, DeviceId, KeyId, KeyRequest, MintedKey
+from tailrace.tailnet.port import (
+    Capability,
+    ControlPlane,
+    Device,
+    DeviceId,
+    KeyId,
+    KeyRequest,
+    MintedKey,
+    Nameserver,
+)
 
 TAG = "tag:k8s"
 NOBODY = DeviceId("999999")
 
 
+NAMESERVERS = (
+    Nameserver(address="10.1.0.53"),
+    Nameserver(address="10.1.0.54", domain="corp.example"),
+)
+
+
 class Harness(abc.ABC):
     plane: ControlPlane
+
+    def set_nameservers(self) -> bool:
+        """Somebody makes them `NAMESERVERS`. False where no control plane tells them."""
+        return False
 
     @abc.abstractmethod
     async def join(self, key: MintedKey, hostname: str) -> DeviceId:
@@ -133,6 +152,12 @@ async def check_routes_are_replaced_as_a_whole(harness: Harness) -> None:
     for routes in (("10.1.0.0/24",), ("10.2.0.0/24", "10.3.0.0/24"), ()):
         assert (await harness.plane.approve_routes(device.id, routes)).enabled == routes
         assert (await harness.plane.get_routes(device.id)).enabled == routes
+
+
+async def check_nameservers_are_told_where_there_is_an_api_for_them(harness: Harness) -> None:
+    """None is not the same as none."""
+    told = harness.set_nameservers()
+    assert await harness.plane.list_nameservers() == (NAMESERVERS if told else None)
 
 
 async def check_the_probe_is_fine(harness: Harness) -> None:

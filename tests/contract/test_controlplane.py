@@ -21,6 +21,10 @@ class MemoryHarness(controlplane.Harness):
     def __init__(self) -> None:
         self.twin = self.plane = memory.MemoryPlane(tags=[controlplane.TAG])
 
+    def set_nameservers(self) -> bool:
+        self.twin.nameservers = controlplane.NAMESERVERS
+        return True
+
     async def join(self, key: MintedKey, hostname: str) -> DeviceId:
         return self.twin.join(key.secret, hostname, routes=["10.1.0.0/24"]).id
 

@@ -15,7 +15,7 @@ from tailrace.fleet import approval
 from tailrace.fleet.ranges import Range
 from tailrace.kinds.connector import overlap, routes
 from tailrace.kinds.connector.inputs import Accepting, Neighbour, Surroundings
-from tailrace.tailnet.port import Device, DeviceId
+from tailrace.tailnet.port import Device, DeviceId, Nameserver
 
 NET, PODS = "10.1.0.0/24", "10.244.0.0/16"
 networks = st.builds(
@@ -208,3 +208,33 @@ def test_a_home_network_comes_with_the_prefix_to_use_instead() -> None:
 def test_the_tailnets_own_addresses_are_told() -> None:
     assert "addresses of the tailnet itself" in describe(("100.64.1.0/24",))
     assert "addresses of the tailnet itself" in describe(("fd7a:115c:a1e0::/64",))
+
+
+HOME_DNS, PUBLIC = Nameserver(address="10.1.0.53"), Nameserver(address="1.1.1.1")
+CORP = Nameserver(address="10.1.0.54", domain="corp.example.com")
+
+
+@pytest.mark.parametrize(
+    ("nameservers", "told"),
+    [
+        ((), "no nameserver of the tailnet is behind these routes (there is none)"),
+        ((PUBLIC, Nameserver(address="https://dns.example/x")), "(1.1.1.1, https://dns.example/x)"),
+        ((HOME_DNS,), "names are asked of 10.1.0.53 (behind 10.1.0.0/24)"),
+        ((HOME_DNS,), "names stop resolving for every device. Give the tailnet a second nameserver"),
+        ((HOME_DNS, PUBLIC), "when this Connector goes or is away, only 1.1.1.1 answers"),
+        ((PUBLIC, CORP), "names under corp.example.com stop resolving for every device"),
+        ("nobody was asked", "are not known: nobody was asked. If one of them is behind"),
+    ],
+)
+def test_what_goes_down_with_a_route_to_a_nameserver(
+    nameservers: tuple[Nameserver, ...] | str, told: str
+) -> None:
+    """One sentence for all names, and one for each domain of split DNS that is concerned."""
+    [said] = overlap.describe_dns((*approval.EXIT, NET), nameservers)
+    assert told in said
+
+
+def test_a_connector_that_leads_to_no_network_carries_no_dns() -> None:
+    """An exit node alone, and an app connector without routes."""
+    assert not list(overlap.describe_dns(approval.EXIT, (HOME_DNS,)))
+    assert not list(overlap.describe_dns((), "nobody was asked"))

@@ -9,7 +9,7 @@ import pytest
 
 from tailrace import errors
 from tailrace.tailnet import connect, credentials
-from tailrace.tailnet.port import Capability, DeviceId, KeyId, KeyRequest
+from tailrace.tailnet.port import Capability, DeviceId, KeyId, KeyRequest, Nameserver
 from tests.tailnet.fakes import Answer, FakeClock, FakeServer
 
 pytestmark = pytest.mark.anyio
@@ -316,6 +316,33 @@ async def test_tailscale_capabilities_follow_the_granted_scopes() -> None:
     assert probe.ok
     assert Capability.SERVICES in probe.capabilities
     assert not probe.capabilities & {Capability.ROUTES, Capability.CERTIFICATES, Capability.POLICY_READ}
+
+
+async def test_tailscale_nameservers_are_those_of_all_names_and_of_each_domain() -> None:
+    """One request; what is not set at all is none."""
+    said = {
+        "nameservers": [{"address": "1.1.1.1", "useWithExitNode": True}],
+        "splitDNS": {"corp.test": [{"address": "10.0.0.53"}], "gone.test": None},
+    }
+    configuration = "GET /api/v2/tailnet/-/dns/configuration"
+    plane = dial(tailscale(**{configuration: [(200, said), (200, {})]}), SAAS, "")
+    assert await plane.list_nameservers() == (
+        Nameserver(address="1.1.1.1"),
+        Nameserver(address="10.0.0.53", domain="corp.test"),
+    )
+    assert await plane.list_nameservers() == ()
+    await plane.close()
+
+
+async def test_tailscale_says_which_scope_its_refusal_does_not_name() -> None:
+    refusal = (403, {"message": "calling actor does not have enough permissions to perform this function"})
+    plane = dial(tailscale(**{"GET /api/v2/tailnet/-/dns/configuration": refusal}), SAAS, "")
+    with pytest.raises(
+        errors.Denied, match=r"not have enough permissions.* needs the scope dns:read"
+    ) as said:
+        await plane.list_nameservers()
+    assert said.value.missing == "dns:read"
+    await plane.close()
 
 
 # Finding the dialect

@@ -5,10 +5,11 @@ A kind that comes later is one more function here and one more row in `ROOMS`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tailrace import errors
 from tailrace.api import kube, names
 from tailrace.api.connector import Connector
 from tailrace.api.proxyclass import ProxyClass
@@ -109,12 +110,27 @@ def describe_egress(sight: Sight, i: EgressInputs, service: kube.Service) -> Row
 
 async def explain_connector(sight: Sight, connector: Connector) -> Explained:
     world = await sight.connectors.gather(key_of(connector), connector)
-    rows = (*describe_connector(sight, world, connector), *describe_unseen(sight))
+    nameservers = await ask_nameservers(sight, world.tailnet, connector.spec.tailnet)
+    rows = (*describe_connector(sight, world, connector, nameservers), *describe_unseen(sight))
     blind = any(not tailnet.known for tailnet in world.tailnets)
     return Explained(rows, connector_decide.decide(world), blind)
 
 
-def describe_connector(sight: Sight, i: ConnectorInputs, connector: Connector) -> Rows:
+async def ask_nameservers(sight: Sight, tailnet: Tailnet, name: str) -> Sequence[port.Nameserver] | str:
+    """Those of the tailnet, or why they are not known."""
+    if tailnet.problem or not tailnet.known:
+        return describe_control_plane(tailnet, "", name)
+    plane = sight.fleet.tailnets.find_plane(name)
+    try:
+        found = await plane.list_nameservers()
+    except errors.TailraceError as error:
+        return str(error)
+    return f"{plane.name} does not tell them" if found is None else found
+
+
+def describe_connector(
+    sight: Sight, i: ConnectorInputs, connector: Connector, nameservers: Sequence[port.Nameserver] | str
+) -> Rows:
     wish = connector_request.read_request(connector, i.install.defaults)
     yield "routes", ", ".join(wish.routes) or "those of the policy's domains"
     yield "tags", ", ".join(wish.tags)
@@ -133,8 +149,8 @@ def describe_connector(sight: Sight, i: ConnectorInputs, connector: Connector) -
         case = connector_decide.build_case(i, connector, wish, choice)
         for sentence in connector_truth.describe_overlaps(case):
             yield "note", sentence
-        if told := connector_overlap.describe_dns(wish.routes):
-            yield "DNS", told
+        for sentence in connector_overlap.describe_dns(wish.routes, nameservers):
+            yield "DNS", sentence
     for sentence in wish.violations:
         yield "wrong", sentence
 

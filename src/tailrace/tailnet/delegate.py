@@ -12,6 +12,7 @@ from tailrace.tailnet.port import (
     KeyInfo,
     KeyRequest,
     MintedKey,
+    Nameserver,
     Routes,
 )
 
@@ -50,3 +51,6 @@ class Delegate(abc.ABC):
 
     async def approve_routes(self, device: DeviceId, routes: tuple[str, ...]) -> Routes:
         return await (await self.inner()).approve_routes(device, routes)
+
+    async def list_nameservers(self) -> tuple[Nameserver, ...] | None:
+        return await (await self.inner()).list_nameservers()

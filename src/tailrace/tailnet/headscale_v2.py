@@ -13,7 +13,7 @@ import msgspec
 
 from tailrace import errors
 from tailrace.tailnet import credentials, domain, oauth, serverinfo, v2, words
-from tailrace.tailnet.port import Capability, Device, DeviceId
+from tailrace.tailnet.port import Capability, Device, DeviceId, Nameserver
 from tailrace.wire import call as calls
 from tailrace.wire import http
 
@@ -66,6 +66,10 @@ class HeadscaleV2(v2.Plane):
             advertised_routes=words.sort_routes(wire.advertisedRoutes),
             enabled_routes=words.sort_routes(wire.enabledRoutes),
         )
+
+    @override
+    async def list_nameservers(self) -> tuple[Nameserver, ...] | None:
+        return None  # they stand in the server's file
 
     @override
     def learn_fqdn(self, fqdn: str) -> None:

@@ -24,6 +24,7 @@ from tailrace.tailnet.port import (
     KeyInfo,
     KeyRequest,
     MintedKey,
+    Nameserver,
     Probe,
     Routes,
 )
@@ -60,6 +61,7 @@ class MemoryPlane:
         self.login_server = login_server
         self.calls: Counter[str] = Counter()
         self.domain = domain
+        self.nameservers: tuple[Nameserver, ...] | None = None
         self.allowed = None if tags is None else frozenset(tags)
         self._capabilities = capabilities
         self._clock = clock or clocks.SystemClock()
@@ -219,6 +221,10 @@ class MemoryPlane:
         found = replace(self._find(device), enabled_routes=words.sort_routes(routes))
         self._devices[device] = found
         return Routes(advertised=found.advertised_routes, enabled=found.enabled_routes)
+
+    async def list_nameservers(self) -> tuple[Nameserver, ...] | None:
+        self._enter("list_nameservers")
+        return self.nameservers
 
     def learn_fqdn(self, fqdn: str) -> None:
         self.domain = fqdn.strip(".").partition(".")[2] or self.domain

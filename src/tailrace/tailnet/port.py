@@ -27,7 +27,6 @@ class Capability(enum.StrEnum):
     SERVICES = "services"  # Tailscale Services (shared virtual addresses)
     CERTIFICATES = "certificates"  # HTTPS certificates for the tailnet name
     FUNNEL = "funnel"
-    DNS_SETTINGS = "dns-settings"
     POLICY_READ = "policy-read"
     POLICY_WRITE = "policy-write"
     POLICY_VALIDATE = "policy-validate"
@@ -88,6 +87,14 @@ class Routes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Nameserver:
+    """A server that the tailnet's devices ask for names."""
+
+    address: str  # an IP address, or the URL of DNS over HTTPS
+    domain: str = ""  # the names that it is asked for (split DNS); "" is all
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
     """Who we are and what we may do, in one value."""
 
@@ -145,6 +152,10 @@ class ControlPlane(Protocol):
 
     async def approve_routes(self, device: DeviceId, routes: tuple[str, ...]) -> Routes:
         """Replace the approved set."""
+
+    async def list_nameservers(self) -> tuple[Nameserver, ...] | None:
+        """Those of the tailnet's DNS settings; None where the control plane does not tell them. `Denied` names the scope
+        that is missing."""
 
     def learn_fqdn(self, fqdn: str) -> None:
         """A proxy reported its full name: a control plane that does not tell its base domain learns it from that."""

@@ -12,7 +12,7 @@ import msgspec
 
 from tailrace import errors
 from tailrace.tailnet import credentials, oauth, v2, words
-from tailrace.tailnet.port import Capability, Device, DeviceId
+from tailrace.tailnet.port import Capability, Device, DeviceId, Nameserver
 from tailrace.wire import call as calls
 from tailrace.wire import http
 
@@ -25,15 +25,27 @@ SCOPES = {
     Capability.CHECKS_TAGS: "auth_keys",
     Capability.ROUTES: "devices:routes",
     Capability.SERVICES: "services",
-    Capability.DNS_SETTINGS: "dns",
     Capability.POLICY_READ: "policy_file:read",
     Capability.POLICY_WRITE: "policy_file",
     Capability.POLICY_VALIDATE: "policy_file:read",
 }
 
 
+DNS = "/api/v2/tailnet/-/dns/configuration"
+DNS_SCOPE = "dns:read"
+
+
 class WireSettings(msgspec.Struct):
     httpsEnabled: bool | None = None
+
+
+class WireResolver(msgspec.Struct):
+    address: str
+
+
+class WireDns(msgspec.Struct):
+    nameservers: list[WireResolver] | None = None
+    splitDNS: dict[str, list[WireResolver] | None] | None = None
 
 
 class Tailscale(v2.Plane):
@@ -73,6 +85,21 @@ class Tailscale(v2.Plane):
             user=None if wire.tags else wire.user or None,
             advertised_routes=words.sort_routes(wire.advertisedRoutes),
             enabled_routes=words.sort_routes(wire.enabledRoutes),
+        )
+
+    @override
+    async def list_nameservers(self) -> tuple[Nameserver, ...]:
+        try:
+            found = await self._client.fetch(calls.Call(method="GET", route=DNS), WireDns)
+        except credentials.Unauthenticated:
+            raise
+        except errors.Denied as error:  # in words that name no scope
+            raise errors.Denied(f"{error} (it needs the scope {DNS_SCOPE})", missing=DNS_SCOPE) from error
+        resolvers = {"": found.nameservers, **(found.splitDNS or {})}
+        return tuple(
+            Nameserver(address=resolver.address, domain=domain)
+            for domain, listed in resolvers.items()
+            for resolver in listed or ()
         )
 
     @override

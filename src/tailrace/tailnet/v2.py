@@ -23,6 +23,7 @@ from tailrace.tailnet.port import (
     KeyInfo,
     KeyRequest,
     MintedKey,
+    Nameserver,
     Probe,
     Routes,
 )
@@ -198,6 +199,9 @@ class Plane(abc.ABC):
     async def approve_routes(self, device: DeviceId, routes: tuple[str, ...]) -> Routes:
         reply = await self._set(DEVICE_ROUTES, device, {"routes": list(routes)}, Reason.INTERNAL_ERROR)
         return _to_routes(reply.decode(WireRoutes))
+
+    @abc.abstractmethod
+    async def list_nameservers(self) -> tuple[Nameserver, ...] | None: ...
 
     async def _set(
         self, route: str, device: DeviceId, body: Mapping[str, object], refusal: str

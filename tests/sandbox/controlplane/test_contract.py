@@ -16,7 +16,15 @@ from tests.contract import controlplane as contract
 pytestmark = pytest.mark.anyio
 
 CLIENT = ("client_id", "client_secret")
-SCOPES = ("auth_keys", "devices:core", "devices:routes", "policy_file", "feature_settings", "services")
+SCOPES = (
+    "auth_keys",
+    "devices:core",
+    "devices:routes",
+    "policy_file",
+    "feature_settings",
+    "services",
+    "dns:read",
+)
 
 
 class Emulation(contract.Harness):
@@ -24,6 +32,13 @@ class Emulation(contract.Harness):
         self.server = server
         values = {name: server.credentials[name] for name in names}
         self.plane = connect.connect(credentials.Values(lambda: values, where="the test"), server.url)
+
+    @override
+    def set_nameservers(self) -> bool:
+        tailnet = self.server.tailnet
+        everywhere, corp = contract.NAMESERVERS
+        tailnet.nameservers, tailnet.split_dns = [everywhere.address], {corp.domain: [corp.address]}
+        return not tailnet.headscale
 
     @override
     async def join(self, key: MintedKey, hostname: str) -> DeviceId:

@@ -51,6 +51,7 @@ async def test_a_wrong_secret_and_a_revoked_client_are_refused(start: Starter) -
         ("DELETE", "/api/v2/device/x", None),
         ("GET", "/api/v2/tailnet/-/vip-services", None),
         ("POST", "/api/v2/tailnet/-/acl", {}),
+        ("POST", "/api/v2/tailnet/-/dns/nameservers", {"dns": []}),
     ],
 )
 async def test_every_call_needs_its_scope(start: Starter, method: str, path: str, body: Any) -> None:
@@ -173,3 +174,16 @@ async def test_a_workload_identity_is_exchanged_for_a_token(
         form = {"client_id": client.id, "jwt": tokens.sign_hs256(secret, claims)}
         reply = await talk.http.post("/api/v2/oauth/token-exchange", data=form)
         assert reply.status_code == expected
+
+
+async def test_dns_is_told_in_parts_and_as_a_whole(start: Starter) -> None:
+    talk = await start("tailscale", Options(scopes=("dns",)))
+    token, path = await talk.token(), "/api/v2/tailnet/-/dns"
+    await talk.ask("POST", f"{path}/nameservers", {"dns": ["10.1.0.53"]}, credential=token)
+    split = {"corp.test": ["10.1.0.54"], "gone.test": None}
+    put = await talk.ask("PUT", f"{path}/split-dns", split, credential=token)
+    assert put.json() == {"corp.test": ["10.1.0.54"]}
+    assert (await talk.ask("GET", f"{path}/nameservers", credential=token)).json() == {"dns": ["10.1.0.53"]}
+    whole = (await talk.ask("GET", f"{path}/configuration", credential=token)).json()
+    assert [found["address"] for found in whole["nameservers"]] == ["10.1.0.53"]
+    assert whole["splitDNS"] == {"corp.test": [{"address": "10.1.0.54", "useWithExitNode": False}]}

@@ -120,15 +120,37 @@ def describe_homes(name: str, wanted: Sequence[str]) -> Iterable[str]:
             )
 
 
-def describe_dns(wanted: Sequence[str]) -> str:
-    """What goes down with the Connector and shows nowhere in the cluster; empty where it leads to no network."""
-    if all(route in EXIT for route in wanted):
-        return ""
-    return (
-        "the tailnet's DNS settings are not read: if one of its nameservers is behind these routes, names stop resolving "
-        "for every device when this Connector goes or is away. Give the tailnet a second nameserver, or this Connector two "
-        "replicas"
-    )
+REDUNDANCY = "Give the tailnet a second nameserver, or this Connector two replicas"
+
+
+def describe_dns(wanted: Sequence[str], nameservers: Sequence[port.Nameserver] | str) -> Iterable[str]:
+    """What goes down with the Connector and shows nowhere in the cluster; nothing where it leads to no network. Instead of
+    the tailnet's nameservers the reason why they are not known."""
+    plain = [route for route in wanted if route not in EXIT]
+    if not plain:
+        return
+    if isinstance(nameservers, str):
+        yield (
+            f"the tailnet's nameservers are not known: {nameservers}. If one of them is behind these routes, names stop "
+            f"resolving for every device when this Connector goes or is away. {REDUNDANCY}"
+        )
+        return
+    behind = {
+        found: route for found in nameservers for route in reversed(plain) if overlaps(found.address, route)
+    }
+    if not behind:
+        listed = ", ".join(dict.fromkeys(found.address for found in nameservers)) or "there is none"
+        yield f"no nameserver of the tailnet is behind these routes ({listed})"
+    for domain in dict.fromkeys(found.domain for found in behind):
+        here = [f"{f.address} (behind {route})" for f, route in behind.items() if f.domain == domain]
+        left = [f.address for f in nameservers if f.domain == domain and f not in behind]
+        names = f"names under {domain}" if domain else "names"
+        so = (
+            f"only {', '.join(left)} answers"
+            if left
+            else f"{names} stop resolving for every device. {REDUNDANCY}"
+        )
+        yield f"{names} are asked of {', '.join(here)}: when this Connector goes or is away, {so}"
 
 
 def suggest_site(name: str) -> int:

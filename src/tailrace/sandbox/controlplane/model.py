@@ -85,6 +85,8 @@ class Tailnet:
         self.clients: dict[str, Client] = {}
         self.api_keys: dict[int, ApiKey] = {}
         self.services: dict[str, dict[str, object]] = {}
+        self.nameservers: list[str] = []
+        self.split_dns: dict[str, list[str]] = {}  # by domain
         self.refused_tags: set[str] = set()
         self.policy_text: str | None = None
         self.policy_updated = now()

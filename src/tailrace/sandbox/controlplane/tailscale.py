@@ -21,6 +21,7 @@ from tailrace.sandbox.workloads import hujson
 
 DEFAULT_SECONDS = 90 * 24 * 3600
 _DEVICES = "/tailnet/{tailnet}/devices"
+_DNS = "/tailnet/{tailnet}/dns"
 _KEYS = "/tailnet/{tailnet}/keys"
 _SERVICES = "/tailnet/{tailnet}/vip-services"
 _HUJSON = "application/hujson"
@@ -69,9 +70,13 @@ class Tailscale(web.Dialect):
             on("POST", "/tailnet/{tailnet}/acl/validate", "policy_file:read", self.validate_policy),
             on("POST", "/tailnet/{tailnet}/acl/preview", "policy_file:read", self.preview_policy),
             on("GET", "/tailnet/{tailnet}/settings", "feature_settings:read", self.get_settings),
-            on("GET", "/tailnet/{tailnet}/dns/nameservers", "dns:read", lambda _: {"dns": []}),
-            on("GET", "/tailnet/{tailnet}/dns/preferences", "dns:read", lambda _: {"magicDNS": True}),
-            on("GET", "/tailnet/{tailnet}/dns/searchpaths", "dns:read", self.get_search_paths),
+            on("GET", _DNS + "/configuration", "dns:read", self.get_dns),
+            on("GET", _DNS + "/nameservers", "dns:read", self.get_nameservers),
+            on("POST", _DNS + "/nameservers", "dns", self.set_nameservers),
+            on("GET", _DNS + "/split-dns", "dns:read", self.get_split_dns),
+            on("PUT", _DNS + "/split-dns", "dns", self.set_split_dns),
+            on("GET", _DNS + "/preferences", "dns:read", lambda _: {"magicDNS": True}),
+            on("GET", _DNS + "/searchpaths", "dns:read", self.get_search_paths),
             on("GET", _SERVICES, "services:read", self.list_services),
             on("GET", _SERVICES + "/{name}", "services:read", self.get_service),
             on("PUT", _SERVICES + "/{name}", "services", self.put_service),
@@ -303,6 +308,34 @@ class Tailscale(web.Dialect):
             raise Refused(Why.POLICY_BAD, str(wrong)) from wrong
         asked = {"type": ask.query.get("type", ""), "previewFor": ask.query.get("previewFor", "")}
         return {"matches": [], **asked}
+
+    # DNS: the parts one by one, and all in one document, where a nameserver is an object
+
+    def get_dns(self, ask: Ask) -> Mapping[str, Any]:
+        def show(addresses: Sequence[str]) -> list[dict[str, Any]]:
+            return [{"address": address, "useWithExitNode": False} for address in addresses]
+
+        return {
+            "nameservers": show(self.tailnet.nameservers),
+            "splitDNS": {domain: show(found) for domain, found in self.tailnet.split_dns.items()},
+            **self.get_search_paths(ask),
+            "preferences": {"overrideLocalDNS": False, "magicDNS": True},
+        }
+
+    def get_nameservers(self, _ask: Ask) -> Mapping[str, Any]:
+        return {"dns": self.tailnet.nameservers}
+
+    def set_nameservers(self, ask: Ask) -> Mapping[str, Any]:
+        self.tailnet.nameservers = [str(address) for address in ask.document.get("dns") or ()]
+        return {**self.get_nameservers(ask), "magicDNS": True}
+
+    def get_split_dns(self, _ask: Ask) -> Mapping[str, Any]:
+        return self.tailnet.split_dns
+
+    def set_split_dns(self, ask: Ask) -> Mapping[str, Any]:
+        """Replaces all of it; a domain without nameservers is none."""
+        self.tailnet.split_dns = {domain: list(found) for domain, found in ask.document.items() if found}
+        return self.tailnet.split_dns
 
     def get_search_paths(self, _ask: Ask) -> Mapping[str, Any]:
         return {"searchPaths": [self.tailnet.base_domain]}
