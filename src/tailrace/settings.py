@@ -62,7 +62,10 @@ def parse_seconds(text: str) -> timedelta:
     match = re.fullmatch(r"(\d+)(s|m|h)?", text)
     if match is None:
         raise ValueError("is not a duration such as 90s, 5m or 1h")
-    return timedelta(seconds=int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"])
+    seconds = int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+    if seconds > 365 * 86_400:
+        raise ValueError("is longer than a year")
+    return timedelta(seconds=seconds)
 
 
 def parse_pause(text: str) -> timedelta:

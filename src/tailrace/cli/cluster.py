@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import difflib
 import os
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ class Kind:
 
     @property
     def example(self) -> str:
-        return "default/web" if self is SERVICE else f"{self.name}/NAME"
+        return "default/web" if self is SERVICE else f"{self.name}/home"
 
     def describe(self, key: Key) -> str:
         """Such as `default/web` and `connector/home`: a Service needs no kind before it."""
@@ -89,6 +90,21 @@ KINDS = (
     build_kind(proxyclass.DEFINITION, resources.PROXY_CLASSES),
     build_kind(tailnet.DEFINITION, resources.TAILNETS),
 )
+
+
+NAME = re.compile(r"\w([\w.-]*\w)?", re.ASCII)
+"""Wider than a cluster has it, since the nearest name is told; what no path of the API can hold is refused."""
+
+
+def check_namespace(text: str | None) -> None:
+    """
+    Raises:
+        Usage: no namespace can be called so.
+    """
+    if text is not None and not NAME.fullmatch(text):
+        raise errors.Usage(
+            f'"{text}" is no name of a namespace.', hint="kubectl get namespaces lists what there is"
+        )
 
 
 def parse_name(text: str, default_namespace: str, kinds: Sequence[Kind] = (SERVICE,)) -> tuple[Kind, Key]:
@@ -110,7 +126,7 @@ def parse_name(text: str, default_namespace: str, kinds: Sequence[Kind] = (SERVI
             hint=f"did you mean {near[0]}?" if near else "write service/NAMESPACE/NAME",
         )
     chosen = kind or SERVICE
-    if not all(parts) or len(parts) > 1 + chosen.resource.namespaced:
+    if not all(map(NAME.fullmatch, parts)) or len(parts) > 1 + chosen.resource.namespaced:
         form = "NAMESPACE/NAME" if chosen.resource.namespaced else f"{chosen.name}/NAME"
         raise errors.Usage(
             f'"{text}" is no name of a {chosen.resource.kind}.',

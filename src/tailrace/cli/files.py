@@ -33,27 +33,46 @@ def list_files(path: Path) -> list[Path]:
 
 
 def read_file(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text()
-    except OSError as error:
-        raise Usage(f"{path} cannot be read: {error.strerror}.", hint="check the path after -f") from None
+    text = read_text(path, hint="check the path after -f")
     try:
         documents = list(yaml.safe_load_all(text))
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise Usage(
-            f"{path}{where}: {getattr(error, 'problem', error)}.", hint="this is no valid YAML"
-        ) from None
+        raise explain_yaml(path, error) from None
     for document in documents:
         if document is None:
             continue
-        readable = isinstance(document, dict) and isinstance(document.get("kind"), str)
-        if not readable or not isinstance(document.get("metadata") or {}, dict):
-            raise Usage(
-                f"{path} has a document without a kind.", hint="a manifest has apiVersion, kind and metadata"
-            )
+        check_document(path, document)
         if document["kind"].endswith("List") and isinstance(document.get("items"), list):
-            yield from document["items"]
+            for item in document["items"]:
+                check_document(path, item)
+                yield item
         else:
             yield document
+
+
+def check_document(path: Path, document: Any) -> None:
+    readable = isinstance(document, dict) and isinstance(document.get("kind"), str)
+    if not readable or not isinstance(document.get("metadata") or {}, dict):
+        raise Usage(
+            f"{path} has a document without a kind.", hint="a manifest has apiVersion, kind and metadata"
+        )
+
+
+def read_text(path: Path, *, hint: str) -> str:
+    """What a file holds; `-` is standard input.
+
+    Raises:
+        Usage: it cannot be read.
+    """
+    try:
+        return sys.stdin.read() if str(path) == "-" else path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise Usage(f"{path} cannot be read: {reason}.", hint=hint) from None
+
+
+def explain_yaml(name: Path | str, error: yaml.YAMLError) -> Usage:
+    """What is wrong with it, and in which line."""
+    mark = getattr(error, "problem_mark", None)
+    where = f", line {mark.line + 1}" if mark else ""
+    return Usage(f"{name}{where}: {getattr(error, 'problem', None) or error}.", hint="this is no valid YAML")

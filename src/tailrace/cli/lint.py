@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from cyclopts import Parameter
 
-from tailrace.cli import output, values
+from tailrace.cli import files, output, values
 from tailrace.cli.exits import Exit
 from tailrace.errors import Usage
 
@@ -63,7 +62,8 @@ def lint(
     /,
 ) -> int:
     """Look for mistakes before a cluster sees them: unknown keys, wrong types, values that contradict each other."""
-    found = sorted(examine(read(file), file), key=lambda f: f.line)
+    text = files.read_text(file, hint="name the file that helm install -f would get")
+    found = sorted(examine(text, file), key=lambda f: f.line)
     for finding in found:
         print(f"{file}:{finding.line}: {finding.sentence}.\n  hint: {finding.hint}")
     if found:
@@ -71,16 +71,6 @@ def lint(
         return Exit.USAGE
     output.tell(f"{file}: nothing is wrong")
     return Exit.OK
-
-
-def read(file: Path) -> str:
-    try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Usage(
-            f"{file} cannot be read: {reason}.", hint="name the file that helm install -f would get"
-        ) from None
 
 
 def examine(text: str, name: Path | str = "the file") -> list[Finding]:
@@ -96,11 +86,7 @@ def examine(text: str, name: Path | str = "the file") -> list[Finding]:
             return []
         plain = loader.construct_document(node)  # also puts merge keys (<<) in their place
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise Usage(
-            f"{name}{where}: {getattr(error, 'problem', None) or error}.", hint="this is no valid YAML"
-        ) from None
+        raise files.explain_yaml(name, error) from None
     finally:
         loader.dispose()
     if not isinstance(node, yaml.MappingNode):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import tailrace
 from tailrace import app as operator
@@ -72,6 +72,9 @@ def render_command(
     found = render.render(documents, install, datetime.now(UTC), tailscale=tailscale.LOGIN_SERVER)
     for note in found.notes:
         output.tell(f"note: {note}")
+    if not found.manifests:
+        output.tell("Nothing here asks for a proxy that could be made.")
+        return Exit.OK
     print(yaml.safe_dump_all([dict(m) for m in found.manifests], sort_keys=False, width=110), end="")
     return Exit.OK
 
@@ -103,14 +106,25 @@ def run_command(arguments: list[str]) -> int:
         sys.stdout.flush()
         return int(code or Exit.OK)
     except CycloptsError as error:
-        output.tell_error(
-            str(error).strip().splitlines()[0], hint="tailrace --help lists the commands and options"
-        )
-        return Exit.USAGE
+        return tell_typo(error)
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - the last boundary: a person gets a sentence
         return tell_failure(error)
+
+
+def tell_typo(error: CycloptsError) -> int:
+    """What was typed wrong, and whose help says how it is typed right."""
+    surplus = error.unused_tokens if isinstance(error, UnusedCliTokensError) else None
+    sentence = (
+        f'"{" ".join(surplus)}" is more than the command takes.'
+        if surplus
+        else str(error).strip().splitlines()[0]
+    )
+    help_command = " ".join(("tailrace", *(error.command_chain or ()), "--help"))
+    lists = "the arguments and options" if error.command_chain else "the commands"
+    output.tell_error(sentence, hint=f"{help_command} lists {lists}")
+    return Exit.USAGE
 
 
 def tell_failure(error: BaseException) -> int:

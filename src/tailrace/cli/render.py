@@ -131,6 +131,8 @@ def read[T: kube.Object](document: Mapping[str, Any], struct: type[T]) -> T:
     except msgspec.ValidationError as error:
         hint = f"kubectl explain {str(kind).lower()}.spec"
         raise Usage(f"{kind} {name} cannot be read: {error}.", hint=hint) from None
+    if not found.metadata.name:
+        raise Usage(f"A {kind} has no name.", hint="write metadata.name")
     meta = msgspec.structs.replace(found.metadata, uid=found.metadata.uid or "00000000-uid-offline")
     return msgspec.structs.replace(found, metadata=meta)
 

@@ -52,6 +52,7 @@ async def status(
     Example: `tailrace status -n default -o json`
     """
     chosen = None if all_namespaces else namespace
+    clusters.check_namespace(chosen)
     async with clusters.connect(cluster) as found:
         rows = await gather_rows(found, chosen)
         print_rows(rows, form)

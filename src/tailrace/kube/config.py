@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,18 +71,19 @@ def _merge(paths: list[Path]) -> dict[str, Any]:
         document = _read(path)
         for part in ("clusters", "contexts", "users"):
             for entry in document.get(part) or []:
-                value = _make_absolute(entry[part[:-1]] or {}, path.parent)
-                merged[part].setdefault(entry["name"], {"name": entry["name"], part[:-1]: value})
+                merged[part].setdefault(entry["name"], entry)
         merged["current-context"] = merged["current-context"] or document.get("current-context") or None
     return {**merged, **{part: list(merged[part].values()) for part in ("clusters", "contexts", "users")}}
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """A kubeconfig with the paths in it absolute."""
     try:
         document = yaml.safe_load(path.read_text())
         for part in ("clusters", "contexts", "users"):
             for entry in document.get(part) or []:
-                entry["name"], entry[part[:-1]]
+                entry["name"] = str(entry["name"])
+                entry[part[:-1]] = _make_absolute(entry[part[:-1]] or {}, path.parent)
     except FileNotFoundError:
         raise Usage(f"There is no kubeconfig {path}.", hint=_HINT) from None
     except OSError as error:
@@ -121,6 +123,11 @@ def _select(document: dict[str, Any], context: str | None) -> SingleConfig:
     except (msgspec.ValidationError, ConfigError) as error:
         raise Usage(f"The kubeconfig is not valid: {error}.", hint="kubectl config view") from None
     assert config is not None
+    if not re.match(r"https?://[^/\s]", config.cluster.server):
+        raise Usage(
+            f'The cluster of context "{wanted}" has the server "{config.cluster.server}", which is no URL.',
+            hint="write server: https://HOST:PORT in the kubeconfig",
+        )
     return config if config.user is not None else config._replace(user=User())
 
 
@@ -176,6 +183,12 @@ class ExecAuth(httpx2.Auth):
             raise Denied(f"The credential plugin {plugin.command} gave no token.") from None
 
 
+def _list_files(config: SingleConfig) -> Iterable[str]:
+    """The certificates and keys that a configuration names: a TLS context says that one lacks, not which."""
+    user = config.user or User()
+    return filter(None, (config.cluster.certificate_auth, user.client_cert, user.client_key, user.token_file))
+
+
 def open_client(
     config: SingleConfig, *, timeout: httpx2.Timeout, limits: httpx2.Limits
 ) -> tuple[httpx2.AsyncClient, ssl.SSLContext]:
@@ -185,6 +198,12 @@ def open_client(
         Usage: a certificate, key or login method in the configuration cannot be used.
     """
     plugin = config.user.exec if config.user is not None else None
+    for path in _list_files(config):
+        if not Path(path).is_file():
+            raise Usage(
+                f'The kubeconfig names {path} for context "{config.context_name}", and there is no such file.',
+                hint="kubectl config view",
+            )
     try:
         params = ConnectionParams(timeout=timeout).httpx_params(config)
         # What Go clients accept must be good here too: many clusters' certificates lack the key identifiers that
