@@ -88,7 +88,7 @@ def test_a_namespace_that_cannot_be_is_told(tmp_path: Path, capsys: pytest.Captu
     ("server", "said"),
     [
         ("nonsense", "which is no URL"),
-        ("https://127.0.0.1:1', certificate-authority: '/nowhere/ca.crt", "names /nowhere/ca.crt"),
+        ("https://127.0.0.1:1', certificate-authority: '/nowhere/ca.crt", "there is no file /nowhere/ca.crt"),
     ],
 )
 def test_a_cluster_that_cannot_be_is_told(

@@ -201,7 +201,7 @@ def open_client(
     for path in _list_files(config):
         if not Path(path).is_file():
             raise Usage(
-                f'The kubeconfig names {path} for context "{config.context_name}", and there is no such file.',
+                f'The cluster of context "{config.context_name}" cannot be used: there is no file {path}.',
                 hint="kubectl config view",
             )
     try:
