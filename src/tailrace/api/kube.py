@@ -342,17 +342,6 @@ class ServiceMonitor(Object, frozen=True, kw_only=True):
     spec: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class CustomResourceDefinitionStatus(Base, frozen=True, kw_only=True):
-    conditions: tuple[Condition, ...] = ()
-    storedVersions: tuple[str, ...] = ()
-
-
-class CustomResourceDefinition(Object, frozen=True, kw_only=True):
-    """Read to know whether a kind is served."""
-
-    status: CustomResourceDefinitionStatus = CustomResourceDefinitionStatus()
-
-
 def decode_key(value: str) -> str:
     """A Secret value as text; what is not base64 of UTF-8 reads as empty, since every byte from outside is hostile."""
     try:

@@ -59,14 +59,6 @@ SERVICE_MONITORS = Resource(
     kind="ServiceMonitor",
     type=kube.ServiceMonitor,
 )
-CUSTOM_RESOURCE_DEFINITIONS = Resource(
-    group="apiextensions.k8s.io",
-    version="v1",
-    plural="customresourcedefinitions",
-    kind="CustomResourceDefinition",
-    type=kube.CustomResourceDefinition,
-    namespaced=False,
-)
 
 
 def _own[T: kube.Object](kind: crd.Definition, struct: type[T]) -> Resource[T]:

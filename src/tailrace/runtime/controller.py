@@ -85,7 +85,7 @@ class Controller:
         self._chance = chance
         self._queue: Queue[Key] = Queue(backoff=backoff if backoff is not None else Backoff(), chance=chance)
         self._wake = asyncio.Event()
-        self._running: dict[Key, float] = {}  # since when
+        self._running: set[Key] = set()
         self._stopping = False
 
     def watch[T: Object](self, store: Store[T], mapper: Callable[[Event[T]], Iterable[Key]]) -> None:
@@ -120,10 +120,6 @@ class Controller:
         """Whether nothing is ready and nothing runs; delayed keys do not count."""
         return not self._queue.depth and not self._running
 
-    def longest_turn(self) -> float:
-        """For how many seconds the slowest reconcile under way has been running."""
-        return self._clock.monotonic() - min(self._running.values()) if self._running else 0.0
-
     async def run(self) -> None:
         """Work until `stop`, which lets running reconciles end, or until cancelled, which does not."""
         async with asyncio.TaskGroup() as turns:
@@ -143,13 +139,12 @@ class Controller:
     def _start_turns(self, turns: asyncio.TaskGroup) -> None:
         # A task for each turn: the loop breathes in between even if no reconcile ever waits.
         while len(self._running) < self._workers:
-            now = self._clock.monotonic()
-            taken = self._queue.take(now)
+            taken = self._queue.take(self._clock.monotonic())
             if taken is None:
                 break
             key, waited = taken
             metrics.QUEUE_WAIT.labels(self.name).observe(waited)
-            self._running[key] = now
+            self._running.add(key)
             turns.create_task(self._turn(key), name=f"{self.name} {key}")
         self._measure()
 
@@ -167,7 +162,7 @@ class Controller:
             try:
                 outcome = await self._attempt(key)
             finally:
-                del self._running[key]
+                self._running.remove(key)
                 self._queue.done(key, self._clock.monotonic())
                 self._woken()
             seconds = self._clock.monotonic() - started
