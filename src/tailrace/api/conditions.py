@@ -74,7 +74,6 @@ class Reason(Documented):
         "InvalidService",
         "An annotation or the Service's shape is wrong; the message says how to write it.",
     )
-    INVALID_CONFIG = "InvalidConfig", "A setting of the operator is wrong."
     NOT_SERVED = "NotServed", "It names something that this version does not serve; nothing is done to it."
     CLASS_NOT_READY = "ProxyClassNotReady", "Its ProxyClass is missing or not ready; it is waited for."
     TAILNET_NOT_READY = "TailnetNotReady", "Its Tailnet is missing or not ready; it is waited for."
@@ -183,10 +182,6 @@ class EventReason(Documented):
         "INVALIDSERVICE",
         "The Service asks for something invalid (the official operator's spelling).",
     )
-    INVALID_CONFIG = (
-        "INVALIDCONFIG",
-        "The operator's settings are invalid (the official operator's spelling).",
-    )
     UNKNOWN_ANNOTATION = "UnknownAnnotation", "An annotation looks like one of ours but is none."
     NOT_SERVED = "NotServed", "It names something that this version does not serve."
     NAME_CONFLICT = "NameConflict", "The name is taken."
@@ -215,4 +210,3 @@ class EventReason(Documented):
         "OfficialOperatorRunning",
         "The object's proxy is the official operator's, which must be stopped before it is taken over.",
     )
-    ORPHANED = "DeviceOrphaned", "The device could not be deleted in time and is remembered for later."

@@ -150,7 +150,6 @@ class ProxySecretData(
     device_fqdn: str = ""
     device_ips: str = ""
     pod_uid: str = ""
-    tailscale_capver: str = ""
     reissue_authkey: str | None = None
 
 
@@ -324,16 +323,10 @@ class ConfigMap(Object, frozen=True, kw_only=True):
     data: dict[str, str] = {}
 
 
-class PodDisruptionBudgetStatus(Base, frozen=True, kw_only=True):
-    observedGeneration: int = 0
-    disruptionsAllowed: int = 0
-
-
 class PodDisruptionBudget(Object, frozen=True, kw_only=True):
     """`spec` stays undecoded: it is read only to compare it with what we want."""
 
     spec: msgspec.Raw = msgspec.Raw(b"{}")
-    status: PodDisruptionBudgetStatus = PodDisruptionBudgetStatus()
 
 
 class ServiceMonitor(Object, frozen=True, kw_only=True):
