@@ -55,10 +55,6 @@ class Queue[K: Hashable]:
         """How many keys are ready."""
         return len(self._ready)
 
-    def oldest(self, now: float) -> float:
-        """For how many seconds the oldest ready key has waited."""
-        return now - min(self._ready.values()) if self._ready else 0.0
-
     def add(self, key: K, now: float, *, low: bool = False) -> None:
         """The key wants a turn. One that waits at low priority is raised by a high `add`."""
         if key in self._processing:
