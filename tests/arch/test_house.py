@@ -17,7 +17,7 @@ READING = (
     "src/tailrace/kinds/service/decide.py",
     "src/tailrace/proxy/statefulset.py",
     "src/tailrace/plan/executor.py",
-    "tests/laws/test_service.py",
+    "tests/laws/test_laws.py",
 )
 
 

@@ -1,5 +1,5 @@
-"""What can happen to a root, and the strategies that make histories of it. `EDITS` are those of an exposed Service; the
-other kinds have tables of their own beside their laws."""
+"""What can happen to a root, and the strategies that make histories of it. Which of it happens to a kind stands in
+`kinds`."""
 
 from __future__ import annotations
 
@@ -37,17 +37,6 @@ def remove_devices(world: World[Any]) -> None:
             world.plane.remove(device.id)
 
 
-EDITS: dict[str, Edit] = {
-    "hostname": annotate("tailscale.com/hostname", "other"),
-    "tags": annotate("tailscale.com/tags", "tag:a,tag:b"),
-    "userspace": annotate("tailrace.dev/mode", "userspace"),
-    "ports": change({"spec": {"ports": [{"port": 80}, {"port": 81}]}}),
-    "unexpose": annotate("tailscale.com/expose", None),
-    "expose": annotate("tailscale.com/expose", "true"),
-    "device deleted": remove_devices,
-    "recreate": annotate("tailrace.dev/recreate", "1"),
-}
-
 FAULTS = (
     errors.Transient("the connection broke"),
     errors.Conflict("somebody wrote in between"),
@@ -60,7 +49,6 @@ def histories(table: Mapping[str, Edit], most: int = 5) -> st.SearchStrategy[lis
     return st.lists(st.sampled_from(sorted(table)), max_size=most)
 
 
-edits = histories(EDITS)
 faults = st.lists(
     st.one_of(st.none(), st.sampled_from((*FAULTS, Unheard("the answer was lost")))), max_size=12
 )
@@ -91,7 +79,7 @@ def spoil(plane: MemoryPlane, trouble: Trouble) -> None:
 
 
 async def live_through(
-    world: World[Any], history: list[str], table: Mapping[str, Edit] = EDITS, key: Key = WEB
+    world: World[Any], history: list[str], table: Mapping[str, Edit], key: Key = WEB
 ) -> None:
     """The operator works after each edit, as far as the faults let it; nobody waits until all is settled."""
     await world.reconcile(key)

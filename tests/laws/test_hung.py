@@ -11,7 +11,7 @@ from tailrace.kube import resources
 from tailrace.kube.resource import Key, Resource
 from tailrace.tailnet.memory import MemoryPlane
 from tests.laws.histories import WEB
-from tests.laws.test_connector import HOME, build_connector
+from tests.laws.kinds import HOME, build_connector
 from tests.support.clock import HeldClock
 from tests.support.world import World, build_egress, build_service, open_world
 

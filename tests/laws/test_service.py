@@ -1,13 +1,11 @@
-"""The four laws for exposing a Service: settles, idempotent, history-free, tidy; with faults at any single write, to the
-cluster and to the tailnet. Many histories, on the memory twin; `test_dialects` has fewer, over HTTP."""
+"""What exposing a Service comes to, from its annotation to its device and back, on the memory twin. The laws that hold for
+every history are in `test_laws`."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-import anyio
 import pytest
-from hypothesis import given
 
 from tailrace import errors
 from tailrace.api import kube
@@ -15,17 +13,7 @@ from tailrace.kube import resources
 from tailrace.kube.resource import Key
 from tailrace.proxy import secret
 from tailrace.tailnet.memory import MemoryPlane
-from tests.laws.histories import (
-    EDITS,
-    WEB,
-    Trouble,
-    edits,
-    examples,
-    faults,
-    live_through,
-    refusals,
-    spoil,
-)
+from tests.laws.histories import WEB
 from tests.support.world import build_service, open_world
 
 pytestmark = pytest.mark.anyio
@@ -53,93 +41,6 @@ async def test_no_key_lies_about_after_login() -> None:
         found: kube.ProxySecret = await world.cluster.get(resources.SECRETS, name, "tailscale")
         assert secret.find_key(found) == ""
         assert not any("key" in event.message for event in world.events)
-
-
-slow = examples(40)
-
-
-@slow
-@given(history=edits, trouble=faults, refused=refusals)
-def test_any_history_settles_and_then_writes_nothing(
-    history: list[str], trouble: list[errors.TailraceError | None], refused: Trouble
-) -> None:
-    """Laws 1 and 2."""
-
-    async def run() -> None:
-        async with open_world() as world:
-            world.cluster.put(resources.SERVICES, build_service())
-            world.cluster.faults.extend(trouble)
-            spoil(world.plane, refused)
-            for edit in history:
-                await world.reconcile(WEB)
-                EDITS[edit](world)
-                world.cluster.run_machinery()
-            await world.settle(WEB)
-            writes = world.cluster.writes
-            plan = await world.reconcile(WEB)
-            assert plan.ops == ()
-            assert world.cluster.writes == writes
-
-    anyio.run(run)
-
-
-@slow
-@given(history=edits, trouble=faults, refused=refusals)
-def test_any_history_ends_in_the_same_world_as_a_clean_start(
-    history: list[str], trouble: list[errors.TailraceError | None], refused: Trouble
-) -> None:
-    """Law 3: what the Service says now decides, not how it got there."""
-
-    async def run() -> None:
-        async with open_world() as world:
-            world.cluster.put(resources.SERVICES, build_service())
-            world.cluster.faults.extend(trouble)
-            spoil(world.plane, refused)
-            await live_through(world, history)
-            await world.settle(WEB)
-        service = world.cluster.objects["Service", "demo", "web"]
-        async with open_world() as clean:
-            notes = service["metadata"].get("annotations", {})
-            clean.cluster.put(
-                resources.SERVICES,
-                {
-                    "metadata": {"name": "web", "namespace": "demo", "annotations": notes},
-                    "spec": service["spec"],
-                },
-            )
-            await clean.settle(WEB)
-            assert world.snapshot() == clean.snapshot()
-
-    anyio.run(run)
-
-
-@slow
-@given(history=edits, trouble=faults, refused=refusals)
-def test_a_deleted_service_leaves_nothing(
-    history: list[str], trouble: list[errors.TailraceError | None], refused: Trouble
-) -> None:
-    """Law 4: nothing in the cluster, nothing in the tailnet, no key; what is foreign stays."""
-
-    async def run() -> None:
-        async with open_world() as world:
-            stranger = world.plane.add("laptop", user="somebody")
-            world.cluster.put(resources.SERVICES, build_service())
-            world.cluster.faults.extend(trouble)
-            spoil(world.plane, refused)
-            for edit in history:
-                await world.reconcile(WEB)
-                if edit != "device deleted":
-                    EDITS[edit](world)
-                world.cluster.run_machinery()
-            world.cluster.remove(("Service", "demo", "web"))
-            await world.settle(WEB)
-            assert world.ours() == []
-            assert [d.id for d in world.plane.devices] == [stranger.id]
-            # A key that could neither be stored nor taken back ends by itself, within the hour.
-            assert len(world.plane.usable_keys) <= sum(method == "revoke_key" for method, _ in refused)
-            assert ("Service", "demo", "web") not in world.cluster.objects
-
-    anyio.run(run)
 
 
 async def test_a_control_plane_that_is_down_holds_a_deletion_for_the_deadline_only() -> None:
