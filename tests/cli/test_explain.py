@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -270,3 +271,18 @@ def test_headscale_does_not_tell_its_nameservers(
         someone = dataclasses.replace(person, town=other, kubeconfig=other.world.kubeconfig)
         told = read(someone.type("explain", "connector/home"))["DNS"]
     assert told.startswith("the tailnet's nameservers are not known: Headscale at 127.0.0.1")
+
+
+def test_a_device_that_stands_in_a_routed_network_is_told(town: Town, knower: Person) -> None:
+    def join(world: World) -> str:
+        tailnet = world.plane.tailnet
+        key = tailnet.add_key(tags=("tag:k8s",), expires=world.now() + timedelta(hours=1))
+        return tailnet.nodes.login(
+            auth_key=key.secret, hostname="nas", machine_key="mkey:nas", endpoints=["10.7.0.5:41641"]
+        ).id
+
+    nas = town.on(join)
+    town.apply(connector("lan", "10.7.0.0/24"))
+    assert "nas (10.7.0.5) in 10.7.0.0/24" in read(knower.type("explain", "connector/lan"))["note"]
+    town.on(lambda world: world.plane.tailnet.nodes.update(nas, endpoints=["10.9.0.5:41641"]))
+    assert "note" not in read(knower.type("explain", "connector/lan"))

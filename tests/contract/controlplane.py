@@ -35,6 +35,7 @@ NAMESERVERS = (
 
 class Harness(abc.ABC):
     plane: ControlPlane
+    endpoints: tuple[str, ...] = ()  # that the control plane tells of a device
 
     def set_nameservers(self) -> bool:
         """Somebody makes them `NAMESERVERS`. False where no control plane tells them."""
@@ -42,7 +43,7 @@ class Harness(abc.ABC):
 
     @abc.abstractmethod
     async def join(self, key: MintedKey, hostname: str) -> DeviceId:
-        """A device logs in with the key; it advertises 10.1.0.0/24."""
+        """A device logs in with the key; it advertises 10.1.0.0/24 and stands at 192.168.1.5."""
 
     async def device(self, hostname: str) -> Device:
         """A fresh device of that hostname, tagged `TAG`."""
@@ -158,6 +159,11 @@ async def check_nameservers_are_told_where_there_is_an_api_for_them(harness: Har
     """None is not the same as none."""
     told = harness.set_nameservers()
     assert await harness.plane.list_nameservers() == (NAMESERVERS if told else None)
+
+
+async def check_devices_stand_where_they_say_or_nowhere(harness: Harness) -> None:
+    """A control plane that does not tell endpoints says nothing of them."""
+    assert (await harness.device("app")).endpoints == harness.endpoints
 
 
 async def check_the_probe_is_fine(harness: Harness) -> None:

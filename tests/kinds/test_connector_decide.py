@@ -318,6 +318,23 @@ async def test_routes_that_run_into_something_are_told_and_no_hindrance() -> Non
         assert len(told) == len(set(told)) == 2
 
 
+async def test_a_device_that_stands_in_the_network_is_told_and_that_it_moves_wakes_nobody() -> None:
+    """Who is woken for something else tells the newest."""
+    async with open_world() as world:
+        nas = world.plane.add("nas", endpoints=["10.1.0.5"])
+        put(world)
+        await world.settle(KEY)
+        assert "nas (10.1.0.5) in 10.1.0.0/24" in said(world, "Accepted")[2]
+        assert said(world, "Ready")[0] == "True"
+        woken: list[Any] = []
+        world.fleet.tailnets.subscribe(lambda *told: woken.append(told))
+        world.plane.move(nas.id, ["10.9.0.5"])
+        await world.listing.refresh()
+        assert not woken
+        await world.settle(KEY)
+        assert "nas" not in said(world, "Accepted")[2]
+
+
 # --- adoption --------------------------------------------------------------------------------------------------
 
 

@@ -195,6 +195,47 @@ def test_another_connector_and_another_device_of_the_same_route_are_told_once_ea
     assert "the narrower one wins" in describe((NET,), narrower)
 
 
+@pytest.mark.parametrize(
+    ("endpoints", "told"),
+    [
+        (("10.1.0.5", "203.0.113.9"), True),
+        (("10.1.1.5",), False),  # elsewhere
+        (("10.1.0.200",), False),  # one of this cluster's ranges: a proxy
+        (("fd00::5", "nonsense", ""), False),
+        ((), False),
+    ],
+)
+def test_a_device_that_stands_in_the_network_is_told_with_the_way_out(
+    endpoints: tuple[str, ...], told: bool
+) -> None:
+    around = Surroundings(ranges=(Range("10.1.0.128/25", "pods"),))
+    nas = device("nas", id=DeviceId("9"), enabled_routes=(), endpoints=endpoints)
+    said = [s for s in overlap.describe("home", (NET,), around, (nas,)) if "accept-routes" in s]
+    assert bool(said) == told
+    if told:
+        assert "nas (10.1.0.5) in 10.1.0.0/24" in said[0]
+        assert "tailscale set --accept-routes=false" in said[0]
+
+
+def test_this_clusters_proxies_stand_where_they_should() -> None:
+    """Where the cluster does not tell its pods' range, too."""
+    proxy = device("proxy", id=DeviceId("9"), enabled_routes=(), endpoints=("10.1.0.5",))
+    assert describe((NET,), Surroundings(proxies=frozenset({"9"})), (proxy,)) == ""
+
+
+def test_the_address_of_a_router_in_front_of_a_device_is_not_its_own() -> None:
+    phone = device("phone", id=DeviceId("9"), enabled_routes=(), endpoints=("8.8.8.5",))
+    assert describe(("8.8.8.0/24",), others=(phone,)) == ""
+
+
+def test_of_many_devices_a_few_are_named() -> None:
+    found = tuple(
+        device(f"d{n}", id=DeviceId(f"9{n}"), enabled_routes=(), endpoints=(f"10.1.0.{n}",))
+        for n in range(9, 0, -1)
+    )
+    assert "d1 (10.1.0.1), d2 (10.1.0.2), d3 (10.1.0.3) and 6 more in" in describe((NET,), others=found)
+
+
 def test_a_home_network_comes_with_the_prefix_to_use_instead() -> None:
     """The same site each time, and the prefix itself is good."""
     [said] = overlap.describe("home", ("192.168.0.0/24",), Surroundings(), ())

@@ -85,6 +85,18 @@ async def test_tells_what_came_went_and_changed() -> None:
         assert world.listings == 4
 
 
+async def test_a_device_that_only_moves_wakes_nobody_and_is_known_to_have_moved() -> None:
+    """Endpoints change all the time."""
+    world = World()
+    laptop = world.plane.add("laptop", endpoints=["192.168.1.5"])
+    async with world.running():
+        world.plane.move(laptop.id, ["10.0.0.7"])
+        await world.clock.pass_time(60)
+        assert world.list.snapshot().by_id[laptop.id].endpoints == ("10.0.0.7",)
+        assert world.listings == 2
+        assert world.told == [{laptop.id}]
+
+
 async def test_asks_often_while_somebody_waits_and_seldom_otherwise() -> None:
     """60 s when settled; 1 s growing to 5 s after a wish, which ends when taken back or over."""
     world = World()

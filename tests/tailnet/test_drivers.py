@@ -289,6 +289,10 @@ async def test_tailscale_devices_have_whole_names_and_foreign_ones_are_left_out(
             "name": "app.tail1.ts.net",
             "hostname": "app",
             "connectedToControl": True,
+            "clientConnectivity": {
+                "endpoints": ["192.168.1.5:41641", "[fd00::5]:41641", "192.168.1.5:4000"],
+                "latency": {"Frankfurt": {"latencyMs": 3.1}},
+            },
         },
         {
             "id": "93",
@@ -303,6 +307,7 @@ async def test_tailscale_devices_have_whole_names_and_foreign_ones_are_left_out(
     app, old = await plane.list_devices()
     assert (app.id, app.name, app.fqdn, app.online) == ("nAbCNTRL", "app", "app.tail1.ts.net", True)
     assert (old.online, old.user) == (False, "a@b.c")
+    assert (app.endpoints, old.endpoints) == (("192.168.1.5", "fd00::5"), ())
     assert plane.login_server == "https://controlplane.tailscale.com"
     await plane.close()
 

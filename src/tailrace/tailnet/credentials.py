@@ -1,8 +1,7 @@
-"""Who we are to a control plane, and where that is written.
+"""Where it is written who we are to a control plane (`identity`): files, Secrets, tokens made for us.
 
 A `Source` is asked for each call and answers with what is written *now*: a rotated Secret is in use with the next
-call, without a restart. Values are trimmed: a Secret made with `echo` ends in a newline, and the official
-operator's silence about it has cost people hours.
+call, without a restart.
 """
 
 from __future__ import annotations
@@ -14,58 +13,18 @@ from pathlib import Path
 from typing import Protocol
 
 from tailrace import errors
+from tailrace.tailnet.identity import ApiKey as ApiKey
+from tailrace.tailnet.identity import Credential as Credential
+from tailrace.tailnet.identity import Federation as Federation
+from tailrace.tailnet.identity import OAuthClient as OAuthClient
+from tailrace.tailnet.identity import Unauthenticated as Unauthenticated
+from tailrace.tailnet.identity import WorkloadIdentity as WorkloadIdentity
+from tailrace.tailnet.identity import Written, trim
+from tailrace.tailnet.identity import choose_keys as choose_keys
 from tailrace.wire import clock as clocks
 
 IDENTITY_TOKEN = Path("/var/run/secrets/tailscale/serviceaccount/token")
 """Where the official operator's chart projects the service account token for workload identity."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OAuthClient:
-    """Client credentials (Tailscale; Headscale from 0.30)."""
-
-    id: str
-    secret: str = field(repr=False)
-
-    @property
-    def identity(self) -> str:
-        return f"OAuth client {self.id}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkloadIdentity:
-    """A service account token that the control plane exchanges for an access token (Tailscale)."""
-
-    id: str
-    token: str = field(repr=False)
-
-    @property
-    def identity(self) -> str:
-        return f"federated identity {self.id}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
-    """A Headscale API key or a Tailscale API token: may do everything."""
-
-    value: str = field(repr=False)
-
-    @property
-    def identity(self) -> str:
-        """Its kind and public prefix: `<kind>-<prefix>-<secret>`, in old Headscales `<prefix>.<secret>`."""
-        parts = self.value.split("-")
-        if len(parts) >= 4 and parts[0] in ("tskey", "hskey"):
-            return f"API key {'-'.join(parts[:2])}-{parts[2]}…"
-        prefix, dot, _ = self.value.partition(".")
-        return f"API key {prefix}…" if dot else "API key"
-
-
-type Credential = OAuthClient | WorkloadIdentity | ApiKey
-
-
-class Unauthenticated(errors.Denied):
-    """We are nobody to the control plane: nothing to show, or what we show is not known. (A plain `Denied` is
-    somebody who may not.)"""
 
 
 class Source(Protocol):
@@ -78,39 +37,6 @@ class Source(Protocol):
     @property
     def where(self) -> str:
         """For people, e.g. `Secret tailscale/operator-oauth`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Federation:
-    """As which client a service account token for `audience` is exchanged."""
-
-    id: str
-    audience: str
-
-    @property
-    def identity(self) -> str:
-        return f"federated identity {self.id}"
-
-
-type Written = OAuthClient | Federation | ApiKey
-"""What the keys of a Secret ask for."""
-
-
-def choose_keys(keys: Mapping[str, str | bytes], *, where: str) -> Written:
-    """What the keys of a Secret ask for: `api_key`, or `client_id` with `audience` or `client_secret`; the audience
-    wins over the secret. Raises `Unauthenticated` in the official operator's words when they are not complete."""
-    found = {name: _trim(value) for name, value in keys.items()}
-    if not any(found.values()):
-        raise Unauthenticated(f"{where} is empty")
-    if key := found.get("api_key"):
-        return ApiKey(value=key)
-    if not (client := found.get("client_id")):
-        raise Unauthenticated(f"{where} is missing the client_id field")
-    if audience := found.get("audience"):
-        return Federation(id=client, audience=audience)
-    if secret := found.get("client_secret"):
-        return OAuthClient(id=client, secret=secret)
-    raise Unauthenticated(f"{where} must contain either a client_secret or an audience field")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +158,7 @@ class Files:
             stat = path.stat()
             signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
             if (seen := self._seen.get(path)) is None or seen[0] != signature:
-                seen = self._seen[path] = (signature, _trim(path.read_bytes()))
+                seen = self._seen[path] = (signature, trim(path.read_bytes()))
         except OSError as cause:
             raise Unauthenticated(f"The credential file {path} cannot be read: {cause.strerror}.") from cause
         if not seen[1]:
@@ -275,7 +201,3 @@ def identify(source: Source) -> str:
         return source.read().identity
     except Unauthenticated:
         return f"nobody ({source.where})"
-
-
-def _trim(value: str | bytes) -> str:
-    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else value).strip()

@@ -103,6 +103,7 @@ class MemoryPlane:
         online: bool = True,
         user: str | None = None,
         routes: Iterable[str] = (),
+        endpoints: Iterable[str] = (),
     ) -> Device:
         """A device that came some other way, e.g. somebody's laptop."""
         self._count += 1
@@ -118,6 +119,7 @@ class MemoryPlane:
             created=self._now(),
             user=user,
             advertised_routes=words.sort_routes(routes),
+            endpoints=tuple(endpoints),
         )
         self._devices[device.id] = device
         return self._told(device)
@@ -130,6 +132,10 @@ class MemoryPlane:
     def advertise(self, device: DeviceId, routes: Iterable[str]) -> None:
         """It offers to route these; nobody has approved them by that."""
         self._devices[device] = replace(self._devices[device], advertised_routes=words.sort_routes(routes))
+
+    def move(self, device: DeviceId, endpoints: Iterable[str]) -> None:
+        """It stands in other networks now."""
+        self._devices[device] = replace(self._devices[device], endpoints=tuple(endpoints))
 
     def approve(self, device: DeviceId, routes: Iterable[str]) -> None:
         """Somebody else approves these routes, and no others."""

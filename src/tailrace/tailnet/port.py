@@ -50,6 +50,9 @@ class Device:
     advertised_routes: tuple[str, ...] = ()
     enabled_routes: tuple[str, ...] = ()  # approved
     serving_routes: tuple[str, ...] | None = None  # None where the control plane does not tell who is primary
+    endpoints: tuple[str, ...] = field(default=(), compare=False)
+    """Addresses under which it is reached without a relay, its own in the networks where it stands among them; empty where
+    the control plane does not tell. They change with every cable, which makes it no other device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -85,6 +85,7 @@ class Tailscale(v2.Plane):
             user=None if wire.tags else wire.user or None,
             advertised_routes=words.sort_routes(wire.advertisedRoutes),
             enabled_routes=words.sort_routes(wire.enabledRoutes),
+            endpoints=words.drop_ports(wire.clientConnectivity.endpoints) if wire.clientConnectivity else (),
         )
 
     @override

@@ -43,6 +43,10 @@ MAIN_JOB = ("auth_keys", "devices:core")
 """Scopes without which nothing can be exposed: minting keys, listing and deleting devices."""
 
 
+class WireConnectivity(msgspec.Struct):
+    endpoints: list[str] | None = None
+
+
 class WireDevice(msgspec.Struct):
     """Only what is read. A device shared in from another tailnet omits most of it."""
 
@@ -58,6 +62,7 @@ class WireDevice(msgspec.Struct):
     isExternal: bool = False
     advertisedRoutes: list[str] | None = None
     enabledRoutes: list[str] | None = None
+    clientConnectivity: WireConnectivity | None = None  # Tailscale alone
 
 
 class WireDevices(msgspec.Struct):
@@ -170,7 +175,7 @@ class Plane(abc.ABC):
         )
 
     async def list_devices(self) -> tuple[Device, ...]:
-        # Only `fields=all` has the routes.
+        # Only `fields=all` has routes and endpoints.
         call = calls.Call(method="GET", route=DEVICES, query={"fields": "all"})
         found = await self._client.fetch(call, WireDevices)
         # What another tailnet shares with this one is not of this tailnet: its name conflicts with nothing here.

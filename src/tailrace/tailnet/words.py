@@ -53,6 +53,11 @@ def sort_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(plain, key=lambda address: ":" in address))
 
 
+def drop_ports(endpoints: Iterable[str] | None) -> tuple[str, ...]:
+    """The addresses of `192.168.1.5:41641` and `[fd00::5]:41641`, each once."""
+    return tuple(dict.fromkeys(endpoint.rpartition(":")[0].strip("[]") for endpoint in endpoints or ()))
+
+
 def sort_routes(routes: Iterable[str] | None) -> tuple[str, ...]:
     """In one order, whatever the control plane's; what is no prefix comes last as it is."""
 

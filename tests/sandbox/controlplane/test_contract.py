@@ -32,6 +32,7 @@ class Emulation(contract.Harness):
         self.server = server
         values = {name: server.credentials[name] for name in names}
         self.plane = connect.connect(credentials.Values(lambda: values, where="the test"), server.url)
+        self.endpoints = () if server.tailnet.headscale else ("192.168.1.5",)
 
     @override
     def set_nameservers(self) -> bool:
@@ -45,7 +46,11 @@ class Emulation(contract.Harness):
         nodes = self.server.tailnet.nodes
         machine = f"mkey:{key.id}"
         node = nodes.login(
-            auth_key=key.secret, hostname=hostname, machine_key=machine, routes=["10.1.0.0/24"]
+            auth_key=key.secret,
+            hostname=hostname,
+            machine_key=machine,
+            routes=["10.1.0.0/24"],
+            endpoints=["192.168.1.5:41641"],
         )
         return DeviceId(node.id)
 

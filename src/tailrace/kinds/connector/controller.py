@@ -14,7 +14,7 @@ from tailrace.api import names
 from tailrace.api.connector import Connector
 from tailrace.fleet.gather import Fleet
 from tailrace.fleet.ranges import list_own_ranges
-from tailrace.fleet.stores import key_of
+from tailrace.fleet.stores import BY_DEVICE, key_of, tell_device
 from tailrace.fleet.world import Admission, Children, Tailnet, is_egress
 from tailrace.kinds.connector import decide, failure, request, truth
 from tailrace.kinds.connector.inputs import Accepting, Inputs, Neighbour, Surroundings
@@ -175,6 +175,14 @@ class Connectors:
                 if found.spec.tailnet == connector.spec.tailnet
             ),
             accepting=tuple(self.find_accepting(others)),
+            proxies=self.find_proxies(connector.spec.tailnet),
+        )
+
+    def find_proxies(self, tailnet: str) -> frozenset[str]:
+        member, secrets = self.fleet.tailnets.get(tailnet), self.fleet.stores.secrets
+        listed = member.devices.snapshot().devices if member is not None else ()
+        return frozenset(
+            device.id for device in listed if secrets.by_index(BY_DEVICE, tell_device(tailnet, device.id))
         )
 
     def build_neighbour(self, connector: Connector) -> Neighbour:

@@ -38,6 +38,7 @@ class Surroundings:
     ranges: tuple[Range, ...] = ()  # this cluster's own
     neighbours: tuple[Neighbour, ...] = ()
     accepting: tuple[Accepting, ...] = ()
+    proxies: frozenset[str] = frozenset()  # devices of this cluster's proxies
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

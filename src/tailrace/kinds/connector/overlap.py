@@ -1,9 +1,8 @@
 """What a Connector's routes run into: told, since nobody sees it from the routes themselves. Pure.
 
 Most of it works and surprises: two routers of one route take over from each other and do not add up, and a client in a
-network of the same addresses never asks the tailnet. What is not known here: the addresses that the tailnet's devices have
-in their own networks. A machine in an advertised network that accepts routes itself sends even its neighbours' traffic
-through the tailnet; that must be looked for there.
+network of the same addresses never asks the tailnet. Which machines accept routes no control plane tells, and where they
+stand only Tailscale does.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from tailrace.fleet.approval import EXIT
 from tailrace.fleet.ranges import find_overlaps, read_network, touch
@@ -39,6 +38,7 @@ HOMES = tuple(
 """What the commonest home routers give out."""
 
 TAILNET = (IPv4Network("100.64.0.0/10"), IPv6Network("fd7a:115c:a1e0::/48"))
+SHOWN = 3  # devices of a network that are named
 NARROW = 20  # bits; a wider route is no copy of a home network, though it may hold one
 
 
@@ -51,6 +51,7 @@ def describe(
         *describe_cluster(plain, around),
         *describe_neighbours(plain, around),
         *describe_devices(plain, around, others),
+        *describe_inhabitants(plain, around, others),
         *describe_tailnet(plain),
         *describe_homes(name, plain),
     )
@@ -94,6 +95,43 @@ def describe_devices(
                 f"{', '.join(shared)} is approved for device {device.name} too: one of the two serves it and the other "
                 "takes over, they do not add up"
             )
+
+
+def describe_inhabitants(
+    wanted: Sequence[str], around: Surroundings, others: Sequence[port.Device]
+) -> Iterable[str]:
+    """Devices that stand in a network of a route themselves. No proxies, which accept routes by their ProxyClass alone: not
+    this cluster's, and nothing with an address of its ranges, which other clusters give out too."""
+    cluster = [network for found in around.ranges if (network := read_network(found.cidr)) is not None]
+    for route in wanted:
+        network = read_network(route)
+        if network is None:
+            continue
+        found = sorted(
+            (device.name, address)
+            for device in others
+            if device.id not in around.proxies
+            for address in device.endpoints
+            if (own := read_private(address)) is not None
+            and own in network
+            and not any(own in pods for pods in cluster)
+        )
+        if found:
+            shown = ", ".join(f"{name} ({address})" for name, address in found[:SHOWN])
+            more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+            yield (
+                f"{shown}{more} in {route}: a device that stands there and accepts routes sends even to its neighbours by "
+                "way of this Connector; run tailscale set --accept-routes=false on it"
+            )
+
+
+def read_private(address: str) -> IPv4Address | IPv6Address | None:
+    """A public endpoint is mostly that of a router in front of the device."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    return found if found.is_private else None
 
 
 def describe_tailnet(wanted: Sequence[str]) -> Iterable[str]:

@@ -47,6 +47,7 @@ class NodePort:
         machine_key: str,
         advertise_tags: tuple[str, ...] = (),
         routes: Iterable[str] = (),
+        endpoints: Iterable[str] = (),
         app_connector: bool = False,
     ) -> Node:
         """A client presents a key. A machine that is known keeps its node and takes the key's tags.
@@ -64,7 +65,13 @@ class NodePort:
             self.put(
                 replace(base, online=True, last_seen=now, node_key=f"nodekey:{self._tailnet.ids.hex(64)}")
             )
-            return self.update(known.id, hostname=hostname, routes=routes, app_connector=app_connector)
+            return self.update(
+                known.id,
+                hostname=hostname,
+                routes=routes,
+                endpoints=endpoints,
+                app_connector=app_connector,
+            )
         number = self._tailnet.number("node")
         addresses = self.reserve()
         stable = str(number) if self._tailnet.headscale else f"n{self._tailnet.ids.text(11)}CNTRL"
@@ -85,6 +92,7 @@ class NodePort:
             authorized=self._tailnet.headscale or key.preauthorized,
             key_number=key.number,
             user=user,
+            endpoints=tuple(endpoints),
             app_connector=app_connector,
         )
         return self._advertise(node, routes)
@@ -136,9 +144,10 @@ class NodePort:
         *,
         hostname: str | None = None,
         routes: Iterable[str] | None = None,
+        endpoints: Iterable[str] | None = None,
         app_connector: bool | None = None,
     ) -> Node:
-        """A client tells a new hostname or other routes. The name follows unless somebody renamed the device."""
+        """A client tells what is new of it. The name follows unless somebody renamed the device."""
         node = self.get(node_id)
         if node is None:
             raise NodeGone("node not found")
@@ -146,6 +155,8 @@ class NodePort:
             derived = naming.is_derived(node.name, node.hostname)
             name = self._free(hostname, node.number) if derived else node.name
             node = replace(node, hostname=hostname, name=name)
+        if endpoints is not None:
+            node = replace(node, endpoints=tuple(endpoints))
         if app_connector is not None:
             node = replace(node, app_connector=app_connector)
         return self.put(node) if routes is None else self._advertise(node, routes)

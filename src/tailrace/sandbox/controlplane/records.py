@@ -109,6 +109,7 @@ class Node:
     user: User | None = None
     advertised: tuple[str, ...] = ()
     approved: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ()  # as the client tells them, with ports; Headscale's APIs do not show them
     app_connector: bool = False  # told by the client; no API of a control plane shows it
 
 

@@ -279,7 +279,11 @@ class Tailscale(web.Dialect):
         if not node.online:
             shown["lastSeen"] = second(node.last_seen)
         if everything:
-            shown |= {"advertisedRoutes": list(node.advertised), "enabledRoutes": list(node.approved)}
+            shown |= {
+                "advertisedRoutes": list(node.advertised),
+                "enabledRoutes": list(node.approved),
+                "clientConnectivity": {"endpoints": list(node.endpoints), "mappingVariesByDestIP": False},
+            }
         return shown
 
     # Policy and settings

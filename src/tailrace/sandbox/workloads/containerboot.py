@@ -201,7 +201,7 @@ class _Container:
         identity = proxynode.read_identity(self._store.data)
         private = {proxynode.MACHINE_KEY: identity.private_key.encode()}
         self._store.put("failed to bring up tailscale", private)
-        daemon = proxynode.Daemon(self._around.nodes, identity, self._bell.ring)
+        daemon = proxynode.Daemon(self._around.nodes, identity, self._bell.ring, pod_ip=self._around.pod_ip)
         stack.callback(daemon.stop)
         return daemon
 

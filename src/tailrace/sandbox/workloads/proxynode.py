@@ -104,12 +104,15 @@ def encode_profile(identity: Identity, node: Node, wanted: Preferences) -> dict[
 class Daemon:
     """A running client. `node` is the last network map's own entry, also when the control plane has dropped it."""
 
-    def __init__(self, nodes: NodePort, identity: Identity, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, nodes: NodePort, identity: Identity, changed: Callable[[], None], *, pod_ip: str
+    ) -> None:
         """`changed` is called when `state`, `node` or `dropped` may have changed."""
         self.identity = identity
         self.node: Node | None = None
         self.dropped = False  # deleted on the control plane: peers refuse it, and it does not find out
         self._nodes, self._changed = nodes, changed
+        self._endpoints = (f"{pod_ip}:41641",)
         self._enabled, self._expired = True, False
         self._known_expiry: datetime | None = None
         self._end = nodes.subscribe(self._told)
@@ -143,6 +146,7 @@ class Daemon:
             machine_key=self.identity.machine_key,
             advertise_tags=wanted.tags,
             routes=wanted.routes,
+            endpoints=self._endpoints,
             app_connector=wanted.app_connector,
         )
 
@@ -154,6 +158,7 @@ class Daemon:
                 self.node.id,
                 hostname=wanted.hostname,
                 routes=wanted.routes,
+                endpoints=self._endpoints,
                 app_connector=wanted.app_connector,
             )
 
