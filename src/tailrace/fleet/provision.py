@@ -11,8 +11,9 @@ finalizer may come after the first children: those whose root is gone without it
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from tailrace.api import kube, names
 from tailrace.api.conditions import EventReason
@@ -22,6 +23,8 @@ from tailrace.fleet.world import World, join
 from tailrace.plan import diff, ops
 from tailrace.proxy import metrics, rbac, secret, spec, statefulset
 from tailrace.proxy import names as proxy_names
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def build_spec(w: World, target: spec.Target) -> spec.ProxySpec:
@@ -71,18 +74,21 @@ def decide_proxy(
     proxy: spec.ProxySpec,
     *,
     early: Sequence[ops.Op | None] = (),
+    kept: Mapping[str, str] = NOTHING,
     hold: bool = False,
 ) -> list[Sequence[ops.Op | None]]:
-    """The stages. `early` goes with the first children; `hold` leaves a live StatefulSet as it is for now."""
+    """The stages. `early` goes with the first children; `kept` are annotations that the Secret has for the caller; `hold`
+    leaves a live StatefulSet as it is for now."""
     return [
         [*naming.decide_dead_devices(w), decide_former_keys(w)],
-        [*decide_rbac(w, proxy), *decide_secret(w, proxy), *early],
+        # In each stage what the next one waits for longest is sent first: the key, then the StatefulSet.
+        [*decide_secret(w, proxy, kept), *decide_rbac(w, proxy), *early],
         # The binding comes after its Role: the API server refuses one to a Role that is not there. It takes up to a
         # tenth of a second; a pod that is faster finds no rights, exits, and is started again at once.
         [
+            None if hold and w.children.statefulset is not None else decide_statefulset(w, proxy),
             decide_finalizer(w),
             decide_binding(w, proxy),
-            None if hold and w.children.statefulset is not None else decide_statefulset(w, proxy),
             decide_touch(w),
         ],
         decide_device(w),
@@ -145,13 +151,13 @@ def decide_binding(w: World, proxy: spec.ProxySpec) -> ops.Op | None:
     return diff.decide_apply(binding, w.children.role_binding)
 
 
-def decide_secret(w: World, proxy: spec.ProxySpec) -> list[ops.Op | None]:
+def decide_secret(w: World, proxy: spec.ProxySpec, kept: Mapping[str, str]) -> list[ops.Op | None]:
     """The Secret: with a new key, with the key it has, or without one once the device is there."""
     state = w.state
     recreated = w.wish.recreate if (state is None or w.must_recreate) else state.note(names.RECREATED)
     if state is not None and not w.must_recreate and w.tailnet.gone:
         recreated = w.wish.recreate  # the deletion that was asked for has happened, by us or by somebody else
-    notes = {names.RECREATED: recreated, names.TAILNET: w.wish.tailnet}
+    notes = {**kept, names.RECREATED: recreated, names.TAILNET: w.wish.tailnet}
     if w.needs_key:
         notes[names.KEY_TAGS] = join(w.wish.tags)
         outdated = [ops.RevokeKey(key=w.outdated_key)] if w.outdated_key else []
