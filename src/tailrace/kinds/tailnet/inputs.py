@@ -10,7 +10,7 @@ import msgspec
 
 from tailrace.api import kube
 from tailrace.api.tailnet import Tailnet
-from tailrace.tailnet import credentials
+from tailrace.tailnet import identity
 from tailrace.tailnet.port import Probe
 
 CA = "ca.crt"
@@ -45,8 +45,8 @@ class Found:
         if self.keys is None:
             return f'referenced secret "{name}" does not exist in namespace "{namespace}"'
         try:
-            credentials.choose_keys(self.keys, where=f'Secret "{name}"')
-        except credentials.Unauthenticated as error:
+            identity.choose_keys(self.keys, where=f'Secret "{name}"')
+        except identity.Unauthenticated as error:
             return str(error)
         return f'{CA} of Secret "{name}" is of no use: {self.ca_problem}' if self.ca_problem else ""
 
