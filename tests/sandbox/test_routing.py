@@ -178,6 +178,26 @@ async def test_a_name_that_is_no_peers_ends_a_proxy_that_starts_and_leaves_one_t
     await heard(world, ip, "device: nas")
 
 
+async def test_a_name_that_goes_to_another_device_is_not_followed_while_the_pod_runs(world: World) -> None:
+    """For a moment nobody has it, and containerboot looks no more: it leads to the first device, which lives on under
+    another name. A restart finds the one that has the name now."""
+    give_rights(world)
+    nas, other = world.join("nas"), world.join("other")
+    fqdn = nas.node.fqdn
+    start(world, "way", {}, TS_TAILNET_TARGET_FQDN=fqdn)
+    await until(lambda: (find(world, "pods", "way") or {}).get("status", {}).get("podIP"))
+    ip = (find(world, "pods", "way") or {})["status"]["podIP"]
+    await heard(world, ip, "device: nas")
+    world.plane.tailnet.rename_node(nas.id, "elsewhere")
+    await until(lambda: "could not find" in (world.kubelet.read_log(NS, "way", "proxy", None) or ""))
+    assert await answers(world, ip) == "device: nas"
+    world.plane.tailnet.rename_node(other.id, "nas")
+    assert await answers(world, fqdn) == "device: other"
+    assert await answers(world, ip) == "device: nas"
+    await world.kubelet.crash(NS, "way")
+    await heard(world, ip, "device: other")
+
+
 async def test_what_comes_to_an_egress_pod_goes_on_so_no_probe_reaches_its_page(world: World) -> None:
     """The rule takes every port of the pod's address, also that of /healthz: ready is only who asks inside the pod."""
     give_rights(world)
