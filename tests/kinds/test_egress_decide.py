@@ -18,6 +18,7 @@ from tailrace.fleet.world import Admission, Children, Class, Tailnet
 from tailrace.kinds.egress import decide, original, request, target
 from tailrace.kinds.egress.inputs import Inputs
 from tailrace.plan import ops
+from tailrace.proxy import secret
 from tailrace.tailnet.port import Device, DeviceId
 from tests.support.world import INSTALL
 
@@ -277,6 +278,27 @@ def test_what_the_service_was_is_remembered_before_it_is_rewritten() -> None:
         op.manifest for op in plan.ops if isinstance(op, ops.Apply) and op.manifest["kind"] == "Service"
     )
     assert original.read_memory(memory["metadata"]["annotations"][names.ORIGINAL]) == spec
+
+
+def test_a_move_to_another_tailnet_takes_the_last_memory_along() -> None:
+    """The Secret goes with the device; if somebody deleted the headless Service, that is there again before."""
+    memory = msgspec.json.encode(kube.ServiceSpec(clusterIP="10.96.0.7")).decode()
+    i = build({**to("db.lab.example"), names.TAILNET: "lab"}, device("db"))
+    assert i.service is not None
+    led = kube.ServiceSpec(type="ExternalName", externalName=f"{i.place.name}.tailscale.svc.cluster.local")
+    notes = {names.ORIGINAL: memory, names.APPLIED: "x"}
+    state = secret.read(
+        kube.ProxySecret(metadata=kube.ObjectMeta(name=i.place.secret_name, annotations=notes))
+    )
+    moved = dataclasses.replace(
+        i,
+        service=msgspec.structs.replace(i.service, spec=led),
+        proxies={i.place.secret_name: Children(state=state)},
+    )
+    first, *rest = decide.decide(moved).ops
+    assert isinstance(first, ops.Apply)
+    assert first.manifest["metadata"]["annotations"][names.ORIGINAL] == memory
+    assert [op.ref.kind for op in rest if isinstance(op, ops.Delete)] == ["Secret"]
 
 
 @pytest.mark.parametrize(

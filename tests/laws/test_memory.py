@@ -54,11 +54,11 @@ async def test_one_copy_suffices(kind: str, noticed: bool) -> None:
         check_tidy(world, before)
 
 
-async def test_one_after_the_other_may_go() -> None:
-    """What is left over fills what is missing."""
+async def test_the_copy_that_is_missing_is_filled_from_the_other() -> None:
+    """So one may go after the other."""
     async with open_world() as world:
         before = await lead_out(world)
-        for kind in ("Service", "Secret", "Service"):
+        for kind in ("Service", "Secret"):
             delete(world, kind)
             await world.settle(WEB)
         unannotate(world)

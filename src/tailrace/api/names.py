@@ -202,7 +202,7 @@ ANNOTATIONS: tuple[Name, ...] = (
     ),
     Name(
         ORIGINAL,
-        "headless Service",
+        "headless Service, proxy Secret",
         Setter.TAILRACE,
         "What an egress Service's spec was before it was led to the proxy; it gets that back.",
     ),

@@ -57,7 +57,7 @@ async def explain_service(sight: Sight, service: kube.Service) -> Explained:
     """By the room whose it is: a Service that leads out, or did until now, is another one's than one that is exposed."""
     key = key_of(service)
     proxies = sight.fleet.gather_proxies("svc", key)
-    if is_egress(service) or any(found.headless for found in proxies.values()):
+    if is_egress(service) or any(found.leads_out for found in proxies.values()):
         leading = await sight.egresses.gather(key, service, proxies)
         rows = (*describe_egress(sight, leading, service), *describe_unseen(sight))
         return Explained(rows, egress_decide.decide(leading), not leading.tailnet.known)

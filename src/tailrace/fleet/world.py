@@ -85,6 +85,11 @@ class Children:
                 return found if names.APPLIED in found.metadata.annotations else None
         return None
 
+    @property
+    def leads_out(self) -> bool:
+        """Whether the proxy is that of an egress: what the Service was is remembered in one of two places."""
+        return self.headless is not None or (self.state is not None and bool(self.state.note(names.ORIGINAL)))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tailnet:

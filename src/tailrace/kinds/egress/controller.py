@@ -1,7 +1,7 @@
 """Gather what may be known about one egress Service, have it decided, have it done, have failures told.
 
-Ours is a Service while it says so, and then until the headless Service that we made for it is gone. All others are the
-business of the room for exposing.
+Ours is a Service while it says so, and then until nothing remembers any more what it was. All others are the business of
+the room for exposing.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Egresses:
         after = index_hostname(event.new) if event.new else ()
         if bool(before) != bool(after):
             metrics.EGRESS_PROXIES.set(len(self.list_egresses()))
-        # One that ceased to lead out while nobody looked is found by its headless Service.
+        # One that ceased to lead out while nobody looked is found by what was made for it.
         if before or after or is_given_back(event):
             yield key_of(event.obj)
         for hostname in {*before} ^ {*after}:
@@ -118,12 +118,10 @@ class Egresses:
     # --- reconcile ---------------------------------------------------------------------------------------------
 
     async def reconcile(self, key: Key) -> ops.Result:
-        shared = self.fleet.stores
-        service = shared.services.get(*key)
+        service = self.fleet.stores.services.get(*key)
         leads = service is not None and is_egress(service)
-        beside = shared.services.by_index(stores.BY_PARENT, stores.tell_parent("svc", *key))
-        proxies = self.fleet.gather_proxies("svc", key) if leads or beside else {}
-        if not leads and not any(p.headless for p in proxies.values()):
+        proxies = self.fleet.gather_proxies("svc", key) if leads or self.may_have_led(key) else {}
+        if not leads and not any(p.leads_out for p in proxies.values()):
             self._led.pop(key, None)
             self.fleet.note_interest(self.controller, key, ops.Plan())
             return ops.SETTLED
@@ -139,6 +137,13 @@ class Egresses:
             decide=lambda: decide.decide(inputs),
             tell=lambda plan, error: failure.decide_failure(inputs, plan, error),
         )
+
+    def may_have_led(self, key: Key) -> bool:
+        """Whether it is worth looking closer: most Services with a proxy are exposed, and come by here too."""
+        shared, value = self.fleet.stores, stores.tell_parent("svc", *key)
+        secrets = shared.secrets.by_index(stores.BY_PARENT, value)
+        remembers = any(names.ORIGINAL in found.metadata.annotations for found in secrets)
+        return remembers or bool(shared.services.by_index(stores.BY_PARENT, value))
 
     async def gather(self, key: Key, service: kube.Service | None, proxies: dict[str, Children]) -> Inputs:
         """The world of one Service."""

@@ -40,7 +40,7 @@ def decide(i: Inputs) -> ops.Plan:
     if case.world.place.leftovers:
         return services.decide_leftovers(i, case.world.place.leftovers)
     if case.world.moves:
-        return removal.decide_move(i)
+        return removal.decide_move(case)
     return decide_proxy(case)
 
 
@@ -83,7 +83,9 @@ def decide_proxy(case: Case) -> ops.Plan:
     told, quiet = truth.judge(case), proxy_truth.is_starting(w)
     status = None if told is None or quiet else claims.decide_status(told, w.root, w.now)
     stages = [
-        *provision.decide_proxy(w, proxy, early=provision.decide_others(w, wanted)),
+        *provision.decide_proxy(
+            w, proxy, early=provision.decide_others(w, wanted), kept=original.remember(case)
+        ),
         [original.decide_rewrite(case)],
         [status, *services.decide_events(w, case.wish, accepted)],
     ]

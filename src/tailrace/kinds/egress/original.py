@@ -1,7 +1,8 @@
 """What the user's Service was before it was led to the proxy: remembered, rewritten, given back. Pure.
 
-It is remembered on the headless Service, which is applied before the rewrite and deleted after the return; a crash in
-between finds either the user's own spec or the memory of it. What the user writes into a rewritten Service while it
+It is remembered on the headless Service and on the proxy's Secret, which are applied before the rewrite and deleted after
+the return; a crash in between finds either the user's own spec or the memory of it, and somebody who deletes one of the two
+leaves the other. What the user writes into a rewritten Service while it
 leads out is his newest word: it is remembered in place of the older, and rewritten again.
 """
 
@@ -34,7 +35,6 @@ LOST = (
 def build_headless(case: Case) -> dict[str, Any]:
     """The Service that resolves to the proxy's pod, under the user's ports and their names."""
     place = case.world.place
-    memory = remember(case)
     ports = [
         {
             "port": port.port,
@@ -51,7 +51,7 @@ def build_headless(case: Case) -> dict[str, Any]:
             "name": place.name,
             "namespace": case.inputs.install.namespace,
             "labels": dict(case.world.root.owner),
-            "annotations": {names.ORIGINAL: memory} if memory else {},
+            "annotations": remember(case),
         },
         "spec": {
             "clusterIP": "None",
@@ -62,12 +62,14 @@ def build_headless(case: Case) -> dict[str, Any]:
     }
 
 
-def remember(case: Case) -> str:
-    """The user's spec as JSON; of a Service that is rewritten already what is remembered of it, maybe nothing."""
-    if not is_rewritten(case.service, case.inputs.install.namespace, case.world.place):
-        return msgspec.json.encode(case.service.spec, order="deterministic").decode()
-    headless = case.world.children.headless
-    return headless.metadata.annotations.get(names.ORIGINAL, "") if headless is not None else ""
+def remember(case: Case) -> dict[str, str]:
+    """The annotation with the user's spec as JSON; of a Service that is rewritten already what is remembered of it, maybe
+    nothing."""
+    if is_rewritten(case.service, case.inputs.install.namespace, case.world.place):
+        memory = find_memory(case.inputs.proxies)
+    else:
+        memory = msgspec.json.encode(case.service.spec, order="deterministic").decode()
+    return {names.ORIGINAL: memory} if memory else {}
 
 
 def is_rewritten(service: kube.Service, namespace: str, place: Place) -> bool:
@@ -99,15 +101,21 @@ def decide_rewrite(case: Case) -> ops.PatchSpec | None:
 
 def decide_return(i: Inputs, service: kube.Service, root: Root, place: Place) -> ops.PatchSpec | None:
     """Give the user's Service back as it was; None when it is, or when he has made something else of it."""
-    headless = find_headless(i.proxies)
-    if headless is None or not is_rewritten(service, i.install.namespace, place):
+    if not is_rewritten(service, i.install.namespace, place):
         return None
-    before = read_memory(headless.metadata.annotations.get(names.ORIGINAL, ""))
+    before = read_memory(find_memory(i.proxies))
     return None if before is None else patch(root, build_return(i, before, service.spec))
 
 
-def find_headless(proxies: Mapping[str, Children]) -> kube.Service | None:
-    return next((found.headless for found in proxies.values() if found.headless is not None), None)
+def find_memory(proxies: Mapping[str, Children]) -> str:
+    """What is remembered in either place, "" for nothing."""
+    beside = [found.headless for found in proxies.values()]
+    states = [found.state for found in proxies.values()]
+    notes = (
+        *(service.metadata.annotations.get(names.ORIGINAL, "") for service in beside if service is not None),
+        *(state.note(names.ORIGINAL) for state in states if state is not None),
+    )
+    return next((note for note in notes if note), "")
 
 
 def read_memory(text: str) -> kube.ServiceSpec | None:

@@ -8,8 +8,8 @@ from tailrace.api import kube
 from tailrace.fleet import services
 from tailrace.fleet.world import root_of_service
 from tailrace.kinds.egress import original
-from tailrace.kinds.egress.inputs import Inputs
-from tailrace.plan import ops
+from tailrace.kinds.egress.inputs import Case, Inputs
+from tailrace.plan import diff, ops
 
 
 def decide_removal(i: Inputs, service: kube.Service) -> ops.Plan:
@@ -23,7 +23,10 @@ def decide_removal(i: Inputs, service: kube.Service) -> ops.Plan:
     return services.decide_removal(i, service)
 
 
-def decide_move(i: Inputs) -> ops.Plan:
-    """Proxies that are to be made anew in another tailnet. What is remembered of the Service stays."""
-    rest = [dataclasses.replace(found, others=()) for found in i.proxies.values()]
-    return services.decide_leftovers(i, rest)
+def decide_move(case: Case) -> ops.Plan:
+    """The proxy is to be made anew in another tailnet. What is remembered of the Service stays with the headless one, since
+    the Secret goes."""
+    rest = [dataclasses.replace(found, others=()) for found in case.inputs.proxies.values()]
+    memory = diff.decide_apply(original.build_headless(case), case.world.children.headless)
+    plan = services.decide_leftovers(case.inputs, rest)
+    return dataclasses.replace(plan, stages=(*ops.stages([memory]), *plan.stages))

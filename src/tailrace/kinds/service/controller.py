@@ -106,7 +106,7 @@ class Services:
     async def reconcile(self, key: Key) -> ops.Result:
         service = self.fleet.stores.services.get(*key)
         proxies = self.fleet.gather_proxies("svc", key)
-        if (service is not None and is_egress(service)) or any(p.headless for p in proxies.values()):
+        if (service is not None and is_egress(service)) or any(p.leads_out for p in proxies.values()):
             self.fleet.note_interest(self.controller, key, ops.Plan())
             return ops.SETTLED
         inputs = await self.gather(key, service, proxies)
