@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,24 @@ def test_every_page_can_be_reached_from_the_index() -> None:
         links = (link.partition("#")[0] for link in pages.read_links(page.read_text()) if "://" not in link)
         todo += [(page.parent / link).resolve() for link in links if link]
     assert sorted(set(pages.DOCS.rglob("*.md")) - seen) == []
+
+
+def test_every_page_stands_in_the_navigation() -> None:
+    project = tomllib.loads((pages.ROOT / "zensical.toml").read_text())["project"]
+    there = {str(page.relative_to(pages.DOCS)) for page in pages.DOCS.rglob("*.md")}
+    assert there - set(list_leaves(project["nav"])) == set()
+
+
+def list_leaves(nav: object) -> Iterator[str]:
+    """The pages of a navigation: strings in lists in titles."""
+    match nav:
+        case str():
+            yield nav
+        case dict():
+            yield from list_leaves(list(nav.values()))
+        case list():
+            for entry in nav:
+                yield from list_leaves(entry)
 
 
 @pytest.mark.parametrize(
