@@ -136,6 +136,25 @@ def test_a_device_that_is_not_connected_says_that() -> None:
     assert progress.build_plan(w, (), tell(w), quiet=False).interest
 
 
+def test_who_waits_for_the_control_plane_is_woken_and_looks_rarely_himself() -> None:
+    """A hundred proxies without a network are no work for anybody; only what nobody tells of is asked for each second."""
+    offline = build_world(build_pod(), online=False)
+    unknown = dataclasses.replace(offline, tailnet=Tailnet(known=False))
+    down = dataclasses.replace(
+        offline, tailnet=Tailnet(known=False, fresh=False, problem="it does not answer")
+    )
+    accepted = tell(offline).accepted
+    plans = (
+        progress.build_plan(offline, (), tell(offline), quiet=False),
+        progress.build_plan(down, (), tell(down), quiet=False),
+        progress.wait_for_list(down, accepted),
+        progress.build_plan(unknown, (), None, quiet=False),
+        progress.wait_for_list(unknown, accepted),
+    )
+    assert [plan.result.requeue_after for plan in plans] == [10.0, 10.0, 10.0, 1.0, 1.0]
+    assert all(plan.interest for plan in plans)
+
+
 def test_what_was_ready_a_moment_ago_keeps_its_words() -> None:
     """No status is written when a pod gets ready late, as in an ordinary start."""
     young, ready = build_world(build_pod(since=4)), build_world(build_pod(ready="True"))

@@ -258,8 +258,7 @@ class Fleet:
             raise
         if plan.ops:
             logs.annotate(operations=len(plan.ops), waiting_on=result.waiting_on or "")
-        unlisted = plan.interest and result.requeue_after is None
-        return ops.Result(waiting_on=result.waiting_on, requeue_after=1.0) if unlisted else result
+        return result
 
     def note_interest(self, controller: Controller, key: Key, plan: ops.Plan) -> None:
         """Say to the tailnet's device list whether somebody waits for it."""
