@@ -218,7 +218,12 @@ class Settings:
         parse_pause,
         "How often devices are listed while nothing is expected: what happens behind our back is noticed then.",
     )
-    workers: int = setting("TAILRACE_WORKERS", "16", parse_count, "How many Services are worked on at once.")
+    workers: int = setting(
+        "TAILRACE_WORKERS",
+        "16",
+        parse_count,
+        "How many Services are worked on at once, exposed ones and egresses each.",
+    )
     control_plane_calls: int = setting(
         "TAILRACE_CONTROL_PLANE_CALLS",
         "8",

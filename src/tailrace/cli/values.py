@@ -231,6 +231,13 @@ VALUES: Final = (
         rules={"items": {"type": "integer"}},
     ),
     many("networkPolicy.controlPlaneCIDRs", "Where the control plane is. Default: anywhere.", "string"),
+    Value(
+        path="networkPolicy.controlPlanePorts",
+        type="array",
+        default=[],
+        doc="Ports beside that of `loginServer`: those of the Tailnets' control planes.",
+        rules={"items": {"type": "integer"}},
+    ),
     many(
         "networkPolicy.metricsFrom",
         "Peers that may ask for metrics and health. Default: anyone.",
