@@ -94,30 +94,9 @@ def make_environment(folder: Path) -> None:
         run(own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV)
         uv = str(folder / "bin" / "uv")
     say("environment: installing the locked packages")
-    run(
-        uv,
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        own,
-        "--require-hashes",
-        "--compile-bytecode",
-        "-r",
-        str(LOCK),
-    )
-    run(
-        uv,
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        own,
-        "--no-deps",
-        "--no-build-isolation",
-        "--editable",
-        str(ROOT),
-    )
+    install = (uv, "pip", "install", "--quiet", "--python", own)
+    run(*install, "--require-hashes", "--compile-bytecode", "-r", str(LOCK))
+    run(*install, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
 
 
 def main() -> None:
