@@ -65,10 +65,7 @@ def name_reason(plan: ops.Plan, error: Exception) -> Reason:
 
 
 def needs_control_plane(plan: ops.Plan) -> bool:
-    calls = (
-        ops.MintKey | ops.RevokeKey | ops.DeleteDevice | ops.RenameDevice | ops.TagDevice | ops.ApproveRoutes
-    )
-    return any(isinstance(op, calls) for op in plan.ops)
+    return any(isinstance(op, ops.PlaneOp) for op in plan.ops)
 
 
 def describe(root: Root, plan: ops.Plan, error: Exception) -> str:

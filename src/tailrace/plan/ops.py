@@ -193,6 +193,9 @@ class Emit:
     message: str
 
 
+PlaneOp = MintKey | RevokeKey | DeleteDevice | RenameDevice | TagDevice | ApproveRoutes
+"""What asks the control plane for something; a plain union, for `isinstance`."""
+
 type Op = (
     Apply
     | Delete

@@ -53,10 +53,8 @@ def read_case(i: Inputs, connector: Connector) -> Case | None:
 
 def is_refused_approval(plan: ops.Plan, error: Exception) -> bool:
     """Approval is all that was asked of the control plane, and it said no."""
-    calls = ops.MintKey | ops.RevokeKey | ops.DeleteDevice | ops.RenameDevice | ops.TagDevice
-    asked = any(isinstance(op, ops.ApproveRoutes) for op in plan.ops)
-    others = any(isinstance(op, calls) for op in plan.ops)
-    return asked and not others and isinstance(error, errors.Denied | errors.Terminal)
+    asked = {type(op) for op in plan.ops if isinstance(op, ops.PlaneOp)}
+    return asked == {ops.ApproveRoutes} and isinstance(error, errors.Denied | errors.Terminal)
 
 
 def judge_refusal(plan: ops.Plan, error: Exception) -> Claim:
