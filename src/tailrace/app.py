@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from tailrace import settings as configuration
+from tailrace.api.kube import ConfigMap
 from tailrace.errors import Usage
 from tailrace.fleet import admission, gather, stores
 from tailrace.fleet.install import Defaults, Install
@@ -246,18 +247,7 @@ def build_sweeper(
             controller.enqueue(key)
 
     def list_remembered() -> tuple[Remembered, ...]:
-        records = orphans.store.list()
-        return tuple(
-            Remembered(
-                key=entry.key,
-                device=entry.device,
-                name=entry.note.name,
-                object=entry.note.object,
-                tailnet=entry.note.tailnet,
-            )
-            for record in records
-            for entry in orphan_decide.list_entries(record)
-        )
+        return tuple(entry for record in orphans.store.list() for entry in remember(record))
 
     kinds = {
         "svc": Kind(list_keys=lambda: (key_of(s) for s in fleet.stores.services.list()), wake=wake_service),
@@ -266,6 +256,14 @@ def build_sweeper(
         ),
     }
     return Sweeper(fleet, kinds, list_remembered)
+
+
+def remember(record: ConfigMap) -> tuple[Remembered, ...]:
+    """The orphan record as the sweeper knows it: rooms do not know each other."""
+    return tuple(
+        Remembered(key=e.key, device=e.device, name=e.note.name, object=e.note.object, tailnet=e.note.tailnet)
+        for e in orphan_decide.list_entries(record)
+    )
 
 
 def build_elector(settings: Settings, cluster: Kube, namespace: str) -> Elector | None:

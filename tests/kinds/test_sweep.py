@@ -11,13 +11,12 @@ import pytest
 
 from tailrace import errors
 from tailrace.api import kube, names
-from tailrace.fleet.stores import key_of
 from tailrace.kinds.sweep import judge
 from tailrace.kinds.sweep.controller import PERIOD, Kind, Sweeper
 from tailrace.kinds.sweep.inputs import Inputs, Remembered
 from tailrace.kinds.sweep.judge import Finding, Verdict, What
 from tailrace.kube import resources
-from tailrace.kube.resource import Key
+from tailrace.kube.resource import Key, key_of
 from tailrace.observe import metrics
 from tailrace.plan import ops
 from tailrace.proxy import names as proxy_names
@@ -138,6 +137,11 @@ def test_tags_and_names_of_our_objects_count_as_ours() -> None:
 def test_two_headscales_count_alike_so_an_id_is_claimed_on_its_own_tailnet_only() -> None:
     elsewhere = build_state(**{names.TAILNET.replace("/", "__"): "home"})
     assert judge_one(states=(elsewhere,), devices=change(DEAD, id="1")).what is What.DEVICE
+
+
+def test_two_headscales_count_alike_so_the_orphan_record_too_is_of_its_own_tailnet() -> None:
+    elsewhere = dataclasses.replace(ENTRY, tailnet="home")
+    assert judge_one(devices=(DEAD,), remembered=(elsewhere,)).what is What.DEVICE
 
 
 def test_a_device_is_looked_at_once_more_before_it_goes() -> None:

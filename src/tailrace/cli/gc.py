@@ -5,37 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from tailrace import errors, settings
+from tailrace import app, errors, settings
 from tailrace.api import kube, names
 from tailrace.cli import cluster as clusters
 from tailrace.cli import output
 from tailrace.cli.cluster import Operator
 from tailrace.cli.exits import Exit
-from tailrace.cli.look import NOT_ASKED, Sight, look, open_plane
+from tailrace.cli.look import NO_CREDENTIALS, Sight, look, open_plane
 from tailrace.fleet import adoption, removal
-from tailrace.fleet.stores import key_of
 from tailrace.fleet.world import Children
-from tailrace.kinds.orphan import decide as orphans
+from tailrace.kinds.sweep import controller as sweep
 from tailrace.kinds.sweep import judge
-from tailrace.kinds.sweep.controller import list_keys, list_roots
 from tailrace.kinds.sweep.inputs import Inputs, Remembered
 from tailrace.kinds.sweep.judge import Finding, Verdict, What
 from tailrace.kinds.tailnet.inputs import CA
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
-from tailrace.kube.resource import Key
+from tailrace.kube.resource import Key, key_of
 from tailrace.plan import ops
 from tailrace.plan.executor import Executor
 from tailrace.proxy import names as proxy_names
-from tailrace.proxy import secret
 from tailrace.tailnet import connect, credentials, port
+from tailrace.tailnet.registry import OWN
 
 HEAD = ("WHAT", "NAME", "ID", "TAILNET", "LAST SEEN", "GOES", "WHY")
 LOOK = 1.0  # seconds between two looks at a proxy that is ending
@@ -146,101 +144,85 @@ async def survey(cluster: Kube, age: timedelta) -> AsyncIterator[Ground]:
             remembered = await read_remembered(cluster, operator.namespace)
             claimed = await read_claimed(ground)
             ground.notes += [f"not seen: {sentence}" for sentence in sight.unseen]
-            for name in sorted(open_planes(ground, sight)):
-                plane = ground.planes.get(name)
-                if plane is not None:
-                    stack.push_async_callback(plane.close)
-                asked = await ask(ground, name, plane)
-                ground.worlds.append(build_inputs(sight, name, asked, remembered, claimed, age))
+            for name in list_tailnets(sight):
+                devices, keys = await ask(ground, sight, name, stack)
+                ground.worlds.append(
+                    sweep.build_inputs(
+                        sight.fleet,
+                        name,
+                        roots=find_roots(sight),
+                        remembered=remembered,
+                        claimed=claimed.get(name, frozenset()),
+                        devices=devices,
+                        keys=keys,
+                        age=age,
+                    )
+                )
         yield ground
 
 
-def open_planes(ground: Ground, sight: Sight) -> set[str]:
-    """The names of all tailnets; `ground` gets the ways to those that this shell can ask."""
-    own = open_plane(ground.operator.settings)
-    if own is not None:
-        ground.planes[""] = own
-    else:
-        ground.notes.append(f"the operator's own tailnet was {NOT_ASKED}")
-    room = sight.tailnets
-    for tailnet in room.store.list():
-        name, secret_name = tailnet.metadata.name, tailnet.spec.credentials.secretName
-        found = room.secrets.find(secret_name)
-        try:
-            if found.keys is None:
-                raise errors.Denied(
-                    found.explain(secret_name, ground.operator.namespace) or "its Secret is not seen"
-                )
-            if isinstance(credentials.choose_keys(found.keys, where=secret_name), credentials.Federation):
-                raise errors.Denied("its credential is the operator's own service account")
-        except errors.Denied as error:
-            ground.notes.append(f"{describe_tailnet(name)} was not asked: {error}")
-            continue
-        ground.planes[name] = open_other(found.keys, secret_name, tailnet.spec.loginUrl)
-    return {"", *(t.metadata.name for t in room.store.list())}
-
-
-def open_other(keys: Mapping[str, str], secret_name: str, server: str) -> port.ControlPlane:
-    source = credentials.Values(lambda: keys, where=f'Secret "{secret_name}"')
-    return connect.connect(source, server, wiring=connect.Wiring(ca_pem=keys.get(CA, "").strip()))
+def list_tailnets(sight: Sight) -> list[str]:
+    """The operator's own, those of Tailnets, and those that have proxies still."""
+    named = (tailnet.metadata.name for tailnet in sight.tailnets.store.list())
+    used = (found.metadata.annotations.get(names.TAILNET, "") for found in sight.fleet.stores.secrets.list())
+    return sorted({OWN, *named, *used})
 
 
 async def ask(
-    ground: Ground, name: str, plane: port.ControlPlane | None
+    ground: Ground, sight: Sight, name: str, stack: contextlib.AsyncExitStack
 ) -> tuple[tuple[port.Device, ...], tuple[port.KeyInfo, ...] | None]:
-    """Devices and keys; nothing of a tailnet that cannot be asked, which is said."""
-    if plane is None:
-        return (), None
+    """Devices and keys; nothing of a tailnet that cannot be asked, which is said. `stack` closes what is opened."""
     try:
-        return await plane.list_devices(), await list_keys(plane)
+        plane = open_tailnet(ground.operator, sight, name)
+        stack.push_async_callback(plane.close)
+        found = await plane.list_devices(), await sweep.list_keys(plane)
     except errors.TailraceError as error:
         ground.notes.append(f"{describe_tailnet(name)} was not asked: {error}")
-        del ground.planes[name]
         return (), None
+    ground.planes[name] = plane
+    return found
 
 
-def build_inputs(
-    sight: Sight,
-    tailnet: str,
-    asked: tuple[tuple[port.Device, ...], tuple[port.KeyInfo, ...] | None],
-    remembered: Sequence[Remembered],
-    claimed: Mapping[str, frozenset[str]],
-    age: timedelta,
-) -> Inputs:
-    install, stores = sight.fleet.install, sight.fleet.stores
-    return Inputs(
-        cluster=install.cluster_name,
-        tags=install.defaults.tags,
-        tailnet=tailnet,
-        states=tuple(secret.read(found) for found in stores.secrets.list()),
-        workloads=tuple(stores.statefulsets.list()),
-        roots=find_roots(sight),
-        claimed=claimed.get(tailnet, frozenset()),
-        remembered=tuple(remembered),
-        devices=asked[0],
-        keys=asked[1],
-        age=age,
-        now=datetime.now(UTC),
+def open_tailnet(operator: Operator, sight: Sight, name: str) -> port.ControlPlane:
+    """The operator's own with this shell's credentials, others with their Secrets.
+
+    Raises:
+        Denied: there are none, they cannot be seen, or nobody but the operator can use them.
+        NotFound: there is no such Tailnet.
+    """
+    if name == OWN:
+        if (own := open_plane(operator.settings)) is None:
+            raise errors.Denied(NO_CREDENTIALS)
+        return own
+    tailnet = sight.tailnets.store.get("", name)
+    if tailnet is None:
+        raise errors.NotFound("it has proxies, and there is no Tailnet of its name")
+    where = tailnet.spec.credentials.secretName
+    found = sight.tailnets.secrets.find(where)
+    keys = found.keys
+    if keys is None:
+        raise errors.Denied(found.explain(where, operator.namespace) or "its Secret is not seen")
+    if isinstance(credentials.choose_keys(keys, where=where), credentials.Federation):
+        raise errors.Denied("its credential is the operator's own service account")
+    source = credentials.Values(lambda: keys, where=f'Secret "{where}"')
+    return connect.connect(
+        source, tailnet.spec.loginUrl, wiring=connect.Wiring(ca_pem=keys.get(CA, "").strip())
     )
 
 
 def find_roots(sight: Sight) -> dict[str, frozenset[tuple[str, str]]]:
     return {
-        "svc": list_roots(key_of(s) for s in sight.fleet.stores.services.list()),
-        "connector": list_roots(key_of(c) for c in sight.connectors.store.list()),
+        "svc": sweep.list_roots(key_of(s) for s in sight.fleet.stores.services.list()),
+        "connector": sweep.list_roots(key_of(c) for c in sight.connectors.store.list()),
     }
 
 
-async def read_remembered(cluster: Kube, home: str) -> list[Remembered]:
+async def read_remembered(cluster: Kube, home: str) -> tuple[Remembered, ...]:
     """The orphan record."""
     try:
-        record = await cluster.get(resources.CONFIG_MAPS, names.ORPHANS, home)
+        return app.remember(await cluster.get(resources.CONFIG_MAPS, names.ORPHANS, home))
     except errors.NotFound:
-        return []
-    return [
-        Remembered(key=e.key, device=e.device, name=e.note.name, object=e.note.object, tailnet=e.note.tailnet)
-        for e in orphans.list_entries(record)
-    ]
+        return ()
 
 
 async def read_claimed(ground: Ground) -> dict[str, frozenset[str]]:

@@ -34,7 +34,8 @@ from tailrace.runtime.leader import LEASES
 from tailrace.tailnet import credentials, delegate, port, registry, tailscale
 
 LEASE_AGE = 30.0  # seconds; a holder that lives renews every two
-NOT_ASKED = "not asked: this shell has no credentials for it"
+NO_CREDENTIALS = "this shell has no credentials for it"
+NOT_ASKED = f"not asked: {NO_CREDENTIALS}"
 OTHER_NOT_ASKED = "not asked: the credentials for it are the operator's"
 
 

@@ -10,12 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tailrace import errors
 from tailrace.fleet.gather import Fleet
 from tailrace.kinds.sweep import judge
-from tailrace.kinds.sweep.inputs import Inputs, Remembered
+from tailrace.kinds.sweep.inputs import AGE, Inputs, Remembered
 from tailrace.kube.resource import Key
 from tailrace.observe import logs, metrics
 from tailrace.plan import ops
@@ -68,7 +68,14 @@ class Sweeper:
         snapshot = member.devices.snapshot()
         if member.problem or snapshot.error is not None or not snapshot.known:
             return ops.Result(waiting_on="the device list", requeue_after=FIRST)
-        inputs = self.gather(key.name, snapshot.devices, await list_keys(member.plane))
+        inputs = build_inputs(
+            self.fleet,
+            key.name,
+            keys=await list_keys(member.plane),
+            roots={parent: list_roots(kind.list_keys()) for parent, kind in self.kinds.items()},
+            remembered=self.remembered(),
+            devices=snapshot.devices,
+        )
         found = judge.judge(inputs)
         count(key.name, found)
         mine = [
@@ -92,22 +99,34 @@ class Sweeper:
             await self.fleet.executor.run(judge.decide(finding, inputs))
         metrics.SWEPT.labels(finding.what).inc()
 
-    def gather(
-        self, tailnet: str, devices: tuple[port.Device, ...], keys: tuple[port.KeyInfo, ...] | None
-    ) -> Inputs:
-        install, stores = self.fleet.install, self.fleet.stores
-        return Inputs(
-            cluster=install.cluster_name,
-            tags=install.defaults.tags,
-            tailnet=tailnet,
-            states=tuple(secret.read(found) for found in stores.secrets.list()),
-            workloads=tuple(stores.statefulsets.list()),
-            roots={parent: list_roots(kind.list_keys()) for parent, kind in self.kinds.items()},
-            remembered=self.remembered(),
-            devices=devices,
-            keys=keys,
-            now=datetime.now(UTC),
-        )
+
+def build_inputs(
+    fleet: Fleet,
+    tailnet: str,
+    *,
+    roots: Mapping[str, frozenset[tuple[str, str]]],
+    remembered: tuple[Remembered, ...],
+    devices: tuple[port.Device, ...],
+    keys: tuple[port.KeyInfo, ...] | None,
+    claimed: frozenset[str] = frozenset(),
+    age: timedelta = AGE,
+) -> Inputs:
+    """With what the stores have of the cluster."""
+    install, stores = fleet.install, fleet.stores
+    return Inputs(
+        cluster=install.cluster_name,
+        tags=install.defaults.tags,
+        tailnet=tailnet,
+        states=tuple(secret.read(found) for found in stores.secrets.list()),
+        workloads=tuple(stores.statefulsets.list()),
+        roots=roots,
+        claimed=claimed,
+        remembered=remembered,
+        devices=devices,
+        keys=keys,
+        age=age,
+        now=datetime.now(UTC),
+    )
 
 
 def list_roots(keys: Iterable[Key]) -> frozenset[tuple[str, str]]:

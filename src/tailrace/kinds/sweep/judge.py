@@ -139,7 +139,9 @@ def list_names(i: Inputs) -> frozenset[str]:
 def judge_devices(i: Inputs) -> Iterable[Finding]:
     """Devices with a tag of ours that no Secret names."""
     ours, known = list_tags(i), list_names(i)
-    claimed = {s.device_id for s in i.here} | i.claimed | {e.device for e in i.remembered}
+    claimed = (
+        {s.device_id for s in i.here} | i.claimed | {e.device for e in i.remembered if e.tailnet == i.tailnet}
+    )
     for device in i.devices:
         if device.id not in claimed and ours & {*device.tags}:
             verdict, why = judge_device(i, device, ours, known)
