@@ -81,8 +81,7 @@ class Watch[T: Object]:
             except NotFound:
                 if not self.optional:
                     raise
-                self.store.absent = True
-                self.store.apply(Replaced(objects=(), unread=frozenset(), version="0"))
+                self._empty()
                 break
             for change in self._machine.receive_page(body):
                 unread += [change] if isinstance(change, Undecodable) else []
@@ -114,10 +113,13 @@ class Watch[T: Object]:
     async def _miss(self) -> None:
         """The kind is not installed: nothing of it is there. A definition that comes later is found within the pause."""
         self.problem = None
-        self.store.absent = True
-        self.store.apply(Replaced(objects=(), unread=frozenset(), version="0"))
+        self._empty()
         self._machine.restart()
         await self._sleep(ABSENT_PAUSE)
+
+    def _empty(self) -> None:
+        self.store.absent = True
+        self.store.apply(Replaced(objects=(), unread=frozenset(), version="0"))
 
     async def _ask(self, request: Request) -> None:
         kind = _describe(self._machine.state)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Protocol
 
 from tailrace.observe import logs, metrics
-from tailrace.runtime.controller import Controller
+from tailrace.runtime.controller import Controller, find_leaf
 from tailrace.runtime.leader import Elector
 
 log = logs.get_logger("runtime.manager")
@@ -87,7 +87,7 @@ class Manager:
             with _tuned_collector():
                 await self._run(stop)
         except ExceptionGroup as group:
-            raise _first(group) from group
+            raise find_leaf(group) from group
         finally:
             self.leading = False
             metrics.LEADER.set(0)
@@ -159,11 +159,6 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
         for each in (task, stopped):
             each.cancel()
         await asyncio.gather(task, stopped, return_exceptions=True)
-
-
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, ExceptionGroup) else inner
 
 
 @contextlib.contextmanager

@@ -35,9 +35,8 @@ def check_pem(ca_pem: str) -> None:
 
 
 def _load(context: ssl.SSLContext, ca_pem: str) -> None:
-    plain = ca_pem.encode(
-        "ascii", "replace"
-    ).decode()  # names of authorities stand between them in any script
+    # The names of authorities stand between the certificates, in any script.
+    plain = ca_pem.encode("ascii", "replace").decode()
     try:
         context.load_verify_locations(cadata=plain)
     except (ssl.SSLError, ValueError) as cause:
