@@ -16,10 +16,11 @@ from typing import Any
 from tailrace import errors
 from tailrace.api import kube, names
 from tailrace.api.conditions import ConditionType
-from tailrace.fleet import admission, adoption, failure, stores, wish
+from tailrace.fleet import admission, adoption, failure, ranges, stores, wish
 from tailrace.fleet.install import Install
+from tailrace.fleet.ranges import Range
 from tailrace.fleet.world import Admission, Children, Class, Root, Tailnet
-from tailrace.kube.resource import Key
+from tailrace.kube.resource import Key, key_of
 from tailrace.kube.store import Event, Store
 from tailrace.observe import logs
 from tailrace.plan import ops
@@ -91,6 +92,11 @@ class Fleet:
         meta = service.metadata
         return wish.read_proxy_class(meta.annotations, meta.labels, self.install.defaults.proxy_class)
 
+    def map_hostname(self, index: str, before: Iterable[str], after: Iterable[str]) -> Iterable[Key]:
+        """The Services that share a hostname with one of which the name was `before` and is `after`."""
+        for hostname in {*before} ^ {*after}:
+            yield from map(key_of, self.stores.services.by_index(index, hostname))
+
     # --- a world -----------------------------------------------------------------------------------------------
 
     def gather_proxies(self, parent: str, key: Key) -> dict[str, Children]:
@@ -131,6 +137,15 @@ class Fleet:
         if ready.status != "True":
             return Class(problem=f'ProxyClass "{name}" is not ready: {ready.message}')
         return Class(found=found)
+
+    def find_rivals(self, index: str, hostname: str, key: Key) -> tuple[kube.Service, ...]:
+        """Other Services that ask for the same hostname."""
+        found = self.stores.services.by_index(index, hostname)
+        return tuple(service for service in found if key_of(service) != key)
+
+    def list_ranges(self) -> tuple[Range, ...]:
+        """This cluster's own."""
+        return ranges.list_own_ranges(self.stores.nodes.list(), self.stores.service_cidrs.list())
 
     async def gather_admission(self, children: Children) -> Admission:
         namespace = self.stores.namespaces.get("", self.install.namespace)
@@ -203,14 +218,8 @@ class Fleet:
             for c in (connectors.list() if connectors is not None else ())
             if tailnet and c.spec.tailnet == tailnet and c.metadata.deletionTimestamp is None
         }
-        for secret_ in self.stores.secrets.by_index(stores.BY_TAILNET, tailnet):
-            labels = secret_.metadata.labels
-            kind = {"svc": "Service", "connector": "Connector"}.get(
-                labels.get(names.PARENT_TYPE, ""), "proxy"
-            )
-            where = (labels.get(names.PARENT_NAMESPACE, ""), labels.get(names.PARENT_NAME, ""))
-            found.add(f"{kind} {'/'.join(part for part in where if part)}")
-        return tuple(sorted(found))
+        secrets = self.stores.secrets.by_index(stores.BY_TAILNET, tailnet)
+        return tuple(sorted(found | {stores.describe_parent(child) for child in secrets}))
 
     def on_user_change(self, changed: Callable[[str], None]) -> None:
         """`changed` is told the name of a tailnet when a proxy of it, or a Connector that names it, came, went or differs."""

@@ -10,8 +10,8 @@ from tailrace.api.proxyclass import ProxyClass
 from tailrace.fleet import adoption
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
-from tailrace.kube.resource import Key, Resource
-from tailrace.kube.store import Store
+from tailrace.kube.resource import Resource
+from tailrace.kube.store import Event, Store
 from tailrace.kube.watch import Watch
 from tailrace.proxy import names as proxy_names
 
@@ -119,10 +119,6 @@ def build_watches(stores: Stores, cluster: Kube, namespace: str) -> list[Watch[A
     ]
 
 
-def key_of(found: kube.Object) -> Key:
-    return Key(found.metadata.namespace, found.metadata.name)
-
-
 def tell_parent(parent: str, namespace: str, name: str) -> str:
     """The index value of a root's children: kind, namespace, name (cut, as on the label)."""
     return f"{parent}/{namespace}/{proxy_names.truncate_label(name)}"
@@ -134,6 +130,19 @@ def index_parent(found: kube.Object) -> tuple[str, ...]:
         return ()
     parent, name = labels.get(names.PARENT_TYPE, ""), labels.get(names.PARENT_NAME, "")
     return (f"{parent}/{labels.get(names.PARENT_NAMESPACE, '')}/{name}",) if name else ()
+
+
+def describe_parent(child: kube.Object) -> str:
+    """What a child was made for, for people, as far as its labels say it: `Service demo/web`, `Connector home`."""
+    labels = child.metadata.labels
+    kind = {"svc": "Service", "connector": "Connector"}.get(labels.get(names.PARENT_TYPE, ""), "proxy")
+    place = (labels.get(names.PARENT_NAMESPACE, ""), labels.get(names.PARENT_NAME, ""))
+    return f"{kind} {'/'.join(part for part in place if part)}"
+
+
+def has_new_spec(event: Event[Any]) -> bool:
+    """Whether the object came, went or asks for something else: one that only reports itself does not."""
+    return event.old is None or event.new is None or event.old.spec != event.new.spec
 
 
 def tell_device(tailnet: str, device: str) -> str:

@@ -13,15 +13,14 @@ from typing import Any
 from tailrace.api import names
 from tailrace.api.connector import Connector
 from tailrace.fleet.gather import Fleet
-from tailrace.fleet.ranges import list_own_ranges
-from tailrace.fleet.stores import BY_DEVICE, key_of, tell_device
+from tailrace.fleet.stores import BY_DEVICE, has_new_spec, tell_device
 from tailrace.fleet.world import Admission, Children, Tailnet, is_egress
 from tailrace.kinds.connector import decide, failure, request, truth
 from tailrace.kinds.connector.inputs import Accepting, Inputs, Neighbour, Surroundings
 from tailrace.kinds.connector.place import Places, find_places
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
-from tailrace.kube.resource import Key
+from tailrace.kube.resource import Key, key_of
 from tailrace.kube.store import Event, Store
 from tailrace.kube.watch import Watch
 from tailrace.observe import metrics
@@ -68,10 +67,7 @@ class Connectors:
     def map_connector(self, event: Event[Connector]) -> Iterable[Key]:
         """The Connector itself; when its routes change, or it comes or goes, all, for they tell of each other."""
         self.count()
-        before, after = (found.spec if found is not None else None for found in (event.old, event.new))
-        if before is not None and after is not None and before == after:
-            return [key_of(event.obj)]
-        return {key_of(event.obj), *self.list_keys()}
+        return {key_of(event.obj), *self.list_keys()} if has_new_spec(event) else [key_of(event.obj)]
 
     def map_class(self, event: Event[Any]) -> Iterable[Key]:
         """Those that use the ProxyClass; and all when proxies begin or end to accept routes by it."""
@@ -82,9 +78,8 @@ class Connectors:
         return [key_of(c) for c in self.store.list() if before != after or c.spec.proxyClass == name]
 
     def map_range(self, event: Event[Any]) -> Iterable[Key]:
-        """This cluster's ranges changed; a node that only reports itself does not."""
-        old, new = event.old, event.new
-        return [] if old is not None and new is not None and old.spec == new.spec else self.list_keys()
+        """This cluster's ranges are others now."""
+        return self.list_keys() if has_new_spec(event) else []
 
     def note_devices(self, tailnet: str, changed: frozenset[port.DeviceId]) -> None:
         """Wake those that share, or shared, routes or a name with a device that changed; without devices the tailnet
@@ -161,14 +156,13 @@ class Connectors:
     # --- what routes may run into ------------------------------------------------------------------------------
 
     def gather_surroundings(self, connector: Connector) -> Surroundings:
-        stores = self.fleet.stores
         others = [
             found
             for found in self.store.list()
             if found.metadata.name != connector.metadata.name and found.metadata.deletionTimestamp is None
         ]
         return Surroundings(
-            ranges=list_own_ranges(stores.nodes.list(), stores.service_cidrs.list()),
+            ranges=self.fleet.list_ranges(),
             neighbours=tuple(
                 self.build_neighbour(found)
                 for found in sorted(others, key=lambda other: other.metadata.name)

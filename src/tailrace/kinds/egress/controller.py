@@ -12,14 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tailrace.api import kube, names
-from tailrace.fleet import ranges, stores, wish
+from tailrace.fleet import stores, wish
 from tailrace.fleet.gather import Fleet
 from tailrace.fleet.ranges import Range
-from tailrace.fleet.stores import key_of
 from tailrace.fleet.world import Admission, Children, find_place, is_egress, root_of_service
 from tailrace.kinds.egress import decide, failure, request, target
 from tailrace.kinds.egress.inputs import Inputs
-from tailrace.kube.resource import Key
+from tailrace.kube.resource import Key, key_of
 from tailrace.kube.store import Event
 from tailrace.observe import metrics
 from tailrace.plan import ops
@@ -71,9 +70,7 @@ class Egresses:
         # One that ceased to lead out while nobody looked is found by what was made for it.
         if before or after or is_given_back(event):
             yield key_of(event.obj)
-        for hostname in {*before} ^ {*after}:
-            for rival in self.fleet.stores.services.by_index(BY_HOSTNAME, hostname):
-                yield key_of(rival)
+        yield from self.fleet.map_hostname(BY_HOSTNAME, before, after)
 
     def map_all(self, event: Event[Any]) -> Iterable[Key]:
         """The proxies' namespace may admit privileged pods now."""
@@ -86,9 +83,8 @@ class Egresses:
 
     def map_ranges(self, event: Event[kube.Node] | Event[kube.ServiceCIDR]) -> Iterable[Key]:
         """This cluster's ranges are others now: whoever accepts routes may be concerned."""
-        if event.old is not None and event.new is not None and event.old.spec == event.new.spec:
-            return []
-        return [key_of(s) for s in self.list_egresses() if self.accepts_routes(s)]
+        concerned = self.list_egresses() if stores.has_new_spec(event) else ()
+        return [key_of(s) for s in concerned if self.accepts_routes(s)]
 
     def accepts_routes(self, service: kube.Service) -> bool:
         found = self.fleet.stores.classes.get("", self.fleet.read_class(service))
@@ -112,7 +108,7 @@ class Egresses:
         end = request.read_request(service, self.fleet.install.defaults).target
         found = {d.id for d in devices if end is not None and target.concerns(end, d)}
         if self.accepts_routes(service):
-            found |= {d.id for d, _ in target.find_own_routes(devices, self.list_ranges())}
+            found |= {d.id for d, _ in target.find_own_routes(devices, self.fleet.list_ranges())}
         return frozenset(found)
 
     # --- reconcile ---------------------------------------------------------------------------------------------
@@ -147,14 +143,13 @@ class Egresses:
 
     async def gather(self, key: Key, service: kube.Service | None, proxies: dict[str, Children]) -> Inputs:
         """The world of one Service."""
-        defaults, shared = self.fleet.install.defaults, self.fleet.stores
+        defaults = self.fleet.install.defaults
         leads = service is not None and is_egress(service)
         wanted = request.read_request(service, defaults) if service is not None and leads else None
         hostname = wanted.hostname if wanted else ""
         children = find_place(proxies, proxy_names.build_child_name("svc", *key)).children
-        rivals = shared.services.by_index(BY_HOSTNAME, hostname) if wanted else ()
         tailnet = await self.fleet.gather_tailnet(wanted.tailnet if wanted else "", children, hostname)
-        own = self.list_ranges()
+        own = self.fleet.list_ranges()
         return Inputs(
             namespace=key.namespace,
             name=key.name,
@@ -166,14 +161,10 @@ class Egresses:
             proxy_class=self.fleet.gather_class(wanted.proxy_class if wanted else ""),
             ranges=own,
             owners=self.find_owners(wanted.tailnet if wanted else "", tailnet.devices, own),
-            rivals=tuple(r for r in rivals if key_of(r) != key),
+            rivals=self.fleet.find_rivals(BY_HOSTNAME, hostname, key),
             taken=frozenset() if wanted else frozenset(self.list_taken(key)),
             now=datetime.now(UTC),
         )
-
-    def list_ranges(self) -> tuple[Range, ...]:
-        shared = self.fleet.stores
-        return ranges.list_own_ranges(shared.nodes.list(), shared.service_cidrs.list())
 
     def find_owners(
         self, tailnet: str, devices: Iterable[port.Device], own: Iterable[Range]
@@ -183,10 +174,7 @@ class Egresses:
         for device, _ in target.find_own_routes(devices, own):
             index = stores.tell_device(tailnet, device.id)
             for found in self.fleet.stores.secrets.by_index(stores.BY_DEVICE, index):
-                labels = found.metadata.labels
-                kind = "Connector" if labels.get(names.PARENT_TYPE) == "connector" else "Service"
-                place = (labels.get(names.PARENT_NAMESPACE, ""), labels.get(names.PARENT_NAME, ""))
-                owners[device.id] = f"{kind} {'/'.join(part for part in place if part)}"
+                owners[device.id] = stores.describe_parent(found)
         return owners
 
     def list_taken(self, key: Key) -> Iterator[str]:

@@ -15,13 +15,12 @@ from typing import Any
 
 from tailrace.api import kube, names
 from tailrace.fleet.gather import Fleet
-from tailrace.fleet.stores import key_of
 from tailrace.fleet.world import Admission, Children, find_place, is_egress, root_of_service
 from tailrace.kinds.service import decide, failure, request, watched
 from tailrace.kinds.service.inputs import Inputs
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
-from tailrace.kube.resource import Key
+from tailrace.kube.resource import Key, key_of
 from tailrace.kube.store import Event, Store
 from tailrace.kube.watch import Watch
 from tailrace.plan import ops
@@ -66,9 +65,7 @@ class Services:
         names_after = watched.index_hostname(event.new, defaults) if event.new else ()
         if watched.concerns(event.new) or watched.concerns(event.old):
             yield key_of(event.obj)
-        for hostname in {*names_before} ^ {*names_after}:
-            for rival in self.fleet.stores.services.by_index(watched.BY_HOSTNAME, hostname):
-                yield key_of(rival)
+        yield from self.fleet.map_hostname(watched.BY_HOSTNAME, names_before, names_after)
 
     def map_slice(self, event: Event[kube.EndpointSlice]) -> Iterable[Key]:
         for value in watched.index_service(event.obj):
@@ -122,12 +119,11 @@ class Services:
 
     async def gather(self, key: Key, service: kube.Service | None, proxies: dict[str, Children]) -> Inputs:
         """The world of one Service."""
-        defaults, stores = self.fleet.install.defaults, self.fleet.stores
+        defaults = self.fleet.install.defaults
         exposed = service is not None and request.is_exposed(service, defaults)
         wanted = request.read_request(service, defaults) if service is not None and exposed else None
         hostname = wanted.hostname if wanted else ""
         children = find_place(proxies, proxy_names.build_child_name("svc", *key)).children
-        rivals = stores.services.by_index(watched.BY_HOSTNAME, hostname) if wanted else ()
         return Inputs(
             namespace=key.namespace,
             name=key.name,
@@ -137,7 +133,7 @@ class Services:
             tailnet=await self.fleet.gather_tailnet(wanted.tailnet if wanted else "", children, hostname),
             admission=await self.fleet.gather_admission(children) if wanted else Admission(privileged=True),
             proxy_class=self.fleet.gather_class(wanted.proxy_class if wanted else ""),
-            rivals=tuple(r for r in rivals if key_of(r) != key),
+            rivals=self.fleet.find_rivals(watched.BY_HOSTNAME, hostname, key),
             slices=self.slices.by_index(watched.BY_SERVICE, f"{key.namespace}/{key.name}"),
             now=datetime.now(UTC),
         )
