@@ -31,7 +31,8 @@ from tailrace.kinds.service.controller import Services
 from tailrace.kinds.sweep.controller import Kind, Sweeper
 from tailrace.kinds.sweep.inputs import Remembered
 from tailrace.kinds.tailnet import watched as tailnet_secrets
-from tailrace.kinds.tailnet.controller import TailnetObjects, build_mint
+from tailrace.kinds.tailnet.controller import TailnetObjects
+from tailrace.kinds.tailnet.tokens import build_mint
 from tailrace.kube.client import Kube, allow_all
 from tailrace.kube.resource import Key, key_of
 from tailrace.observe import logs, metrics

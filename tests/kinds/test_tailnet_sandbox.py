@@ -15,7 +15,8 @@ import pytest
 
 from tailrace.api import crd, kube, tailnet
 from tailrace.kinds.tailnet import watched
-from tailrace.kinds.tailnet.controller import TailnetObjects, build_mint
+from tailrace.kinds.tailnet.controller import TailnetObjects
+from tailrace.kinds.tailnet.tokens import build_mint
 from tailrace.kube import resources
 from tailrace.kube.client import Kube
 from tailrace.plan.executor import Executor

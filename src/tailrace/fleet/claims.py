@@ -1,7 +1,7 @@
 """What is true of an object, as conditions that say what to do. Pure.
 
 `Claims` is the truth in our words; `build_status` turns it into the status that we apply, keeping the time of the last
-change; `decide_status` leaves the write out when nothing changed.
+change; `decide_status` leaves the write out when nothing changed, as `decide_condition` does for kinds with a single one.
 """
 
 from __future__ import annotations
@@ -103,6 +103,14 @@ def decide_status(
     if current == wanted and (shown is None or shown == claims.fields):
         return None
     return build_apply(root, status)
+
+
+def decide_condition(kind: ConditionType, claim: Claim, root: Root, now: datetime) -> ops.ApplyStatus | None:
+    """The status write of an object that has this one condition of ours, or None when it says so already."""
+    wanted, before = build_condition(kind, claim, root, now), kube.find_condition(root.conditions, kind)
+    if before is not None and tell_content(to_plain(before)) == tell_content(wanted):
+        return None
+    return build_apply(root, {"conditions": [wanted]})
 
 
 def to_plain(condition: kube.Condition) -> dict[str, Any]:

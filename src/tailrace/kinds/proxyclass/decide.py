@@ -8,7 +8,7 @@ It holds nothing: a class may be deleted at any time, and those who use it say t
 
 from __future__ import annotations
 
-from tailrace.api import kube, proxyclass
+from tailrace.api import proxyclass
 from tailrace.api.conditions import ConditionType, EventReason, Reason
 from tailrace.fleet import claims, removal
 from tailrace.fleet.claims import Claim
@@ -29,12 +29,8 @@ def decide(i: Inputs) -> ops.Plan:
         # The official operator puts a finalizer there; one of its time may hold the class.
         return ops.Plan(stages=ops.stages([removal.decide_unfinalize(root)]), owner=root.owner)
     claim, told = judge(i, i.given)
-    before = kube.find_condition(root.conditions, ConditionType.PROXY_CLASS_READY)
-    wanted = claims.build_condition(ConditionType.PROXY_CLASS_READY, claim, root, i.now)
-    if before is not None and claims.tell_content(claims.to_plain(before)) == claims.tell_content(wanted):
-        return ops.Plan(owner=root.owner)
+    status = claims.decide_condition(ConditionType.PROXY_CLASS_READY, claim, root, i.now)
     events = told if claims.changed(ConditionType.PROXY_CLASS_READY, claim, root) else ()
-    status = claims.build_apply(root, {"conditions": [wanted]})
     return ops.Plan(
         stages=ops.stages([status, *(claims.emit(root, reason, text) for reason, text in events)]),
         owner=root.owner,

@@ -15,13 +15,12 @@ The shared device list asks more often: what it learns to the contrary has the T
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-import msgspec
-
-from tailrace.api import kube, names
+from tailrace.api import kube
 from tailrace.api.conditions import ConditionType, EventReason, Reason
 from tailrace.api.tailnet import DEFINITION, Tailnet
-from tailrace.fleet import claims
+from tailrace.fleet import claims, removal
 from tailrace.fleet.claims import Claim
 from tailrace.fleet.world import Root
 from tailrace.kinds.tailnet.inputs import Inputs
@@ -56,14 +55,12 @@ def decide(inputs: Inputs) -> Decision:
     root, claim = build_root(tailnet), judge(inputs)
     problem = explain(inputs, claim)
     going = tailnet.metadata.deletionTimestamp is not None
-    if going and not root.held:
-        return Decision(plan=ops.Plan(), problem=problem)
-    if going and not inputs.users:
-        return Decision(plan=ops.Plan(stages=((unfinalize(root),),)), problem=problem)
+    if going and not (root.held and inputs.users):
+        return Decision(plan=ops.Plan(stages=ops.stages([removal.decide_unfinalize(root)])), problem=problem)
     told = hold(inputs, root, claim) if going else claim
     stages = ops.stages(
         [None if going or root.held else ops.Finalize(ref=root.ref)],
-        [decide_status(told, root, inputs), decide_event(told, root)],
+        decide_telling(told, root, inputs.now),
     )
     return Decision(plan=ops.Plan(stages=stages, result=schedule(inputs, claim, going)), problem=problem)
 
@@ -130,21 +127,15 @@ def hold(inputs: Inputs, root: Root, claim: Claim | None) -> Claim | None:
     return Claim(status=True if claim or before else None, reason=Reason.TAILNET_IN_USE, message=used)
 
 
-def decide_status(claim: Claim | None, root: Root, inputs: Inputs) -> ops.ApplyStatus | None:
-    """The status write, or None when it stands there already."""
+def decide_telling(claim: Claim | None, root: Root, now: datetime) -> tuple[ops.Op | None, ...]:
+    """Status and event, each where it says something new."""
     if claim is None:
-        return None
-    condition = claims.build_condition(ConditionType.TAILNET_READY, claim, root, inputs.now)
-    before = find_before(inputs)
-    same = before is not None and claims.tell_content(msgspec.to_builtins(before)) == claims.tell_content(
-        condition
-    )
-    return None if same else claims.build_apply(root, {"conditions": [condition]})
+        return ()
+    return claims.decide_condition(ConditionType.TAILNET_READY, claim, root, now), decide_event(claim, root)
 
 
-def decide_event(claim: Claim | None, root: Root) -> ops.Emit | None:
-    """Told when it changes."""
-    if claim is None or not claims.changed(ConditionType.TAILNET_READY, claim, root):
+def decide_event(claim: Claim, root: Root) -> ops.Emit | None:
+    if not claims.changed(ConditionType.TAILNET_READY, claim, root):
         return None
     if claim.reason is Reason.TAILNET_IN_USE:
         return claims.emit(root, EventReason.TAILNET_IN_USE, claim.message)
@@ -179,11 +170,6 @@ def build_root(tailnet: Tailnet) -> Root:
         meta=tailnet.metadata,
         conditions=tailnet.status.conditions,
     )
-
-
-def unfinalize(root: Root) -> ops.Unfinalize:
-    keep = tuple(finalizer for finalizer in root.meta.finalizers if finalizer != names.FINALIZER)
-    return ops.Unfinalize(ref=root.ref, resource_version=root.meta.resourceVersion, keep=keep)
 
 
 def find_before(inputs: Inputs) -> kube.Condition | None:
