@@ -10,6 +10,7 @@ import pytest
 
 from tailrace import errors
 from tailrace.api import kube
+from tailrace.fleet import refusal
 from tailrace.kinds.connector import place
 from tailrace.kube import resources
 from tailrace.kube.resource import Key
@@ -234,6 +235,7 @@ async def test_fewer_replicas_take_the_last_devices_away_and_no_other() -> None:
         first = world.plane.devices[0]
         assert ("PodDisruptionBudget", HOME, BASE) in world.ours()
         edit(world, replicas=1)
+        assert (await world.reconcile(KEY)).result.waiting_on == "the proxy's end"
         await world.settle(KEY)
         assert [d.id for d in world.plane.devices] == [first.id]
         assert {p[2] for p in world.ours()} == {f"{BASE}-0", f"{BASE}-0-0"}
@@ -296,12 +298,36 @@ async def test_a_refused_approval_is_told_with_the_scope_and_tried_again() -> No
         assert said(world, "Ready")[0] == "True"
 
 
+async def test_what_is_no_longer_wanted_loses_its_approval() -> None:
+    """Exactly what is asked for is approved, where that was asked for."""
+    async with open_world() as world:
+        put(world)
+        await world.settle(KEY)
+        [device] = world.plane.devices
+        world.plane.approve(device.id, [NET, "10.9.0.0/24"])
+        await world.settle(KEY)
+        assert world.plane.devices[0].enabled_routes == (NET,)
+
+
+async def test_an_app_connector_keeps_the_routes_that_it_has_found_by_itself() -> None:
+    async with open_world() as world:
+        put(world, appConnector={"routes": [NET]})
+        await world.settle(KEY)
+        [device] = world.plane.devices
+        world.plane.approve(device.id, [NET, "10.9.0.0/24"])
+        await world.settle(KEY)
+        assert set(world.plane.devices[0].enabled_routes) == {NET, "10.9.0.0/24"}
+
+
 async def test_who_may_not_ask_about_routes_says_so() -> None:
     async with open_world(MemoryPlane(capabilities=ALL - {Capability.ROUTES})) as world:
         put(world)
         await world.settle(KEY)
         assert said(world, "RoutesApproved")[:2] == ("Unknown", "RoutesUnknown")
         assert said(world, "Ready")[0] == "Unknown"
+        assert (
+            await world.reconcile(KEY)
+        ).result.requeue_after == refusal.RECHECK  # nobody tells of a new scope
 
 
 async def test_routes_that_run_into_something_are_told_and_no_hindrance() -> None:

@@ -279,3 +279,8 @@ def test_a_connector_that_leads_to_no_network_carries_no_dns() -> None:
     """An exit node alone, and an app connector without routes."""
     assert not list(overlap.describe_dns(approval.EXIT, (HOME_DNS,)))
     assert not list(overlap.describe_dns((), "nobody was asked"))
+
+
+def test_an_approved_route_counts_however_it_is_written() -> None:
+    found = device(enabled_routes=("FD00:0:0::/64",), advertised_routes=("fd00::/64",))
+    assert routes.find_unapproved(("fd00::/64", NET), found) == (NET,)

@@ -198,6 +198,13 @@ def judge(i: Inputs) -> Claim:
             "TargetConnected",
             [],
         ),
+        (
+            "db.lab.example",
+            [device("db"), router(advertised_routes=("10.96.0.0/16",), enabled=("10.96.0.0/16",))],
+            False,
+            "TargetConnected",
+            [],
+        ),
     ],
 )
 def test_the_far_end(

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
+from tailrace import errors
 from tailrace.api.proxyclass import PortRange, ProxyClass
 from tailrace.kinds.proxyclass import controller, decide
 from tailrace.kinds.proxyclass.inputs import Inputs
+from tailrace.kube import resources
+from tailrace.kube.client import Kube
+from tailrace.kube.resource import Key
+from tailrace.kube.store import Event
 from tailrace.plan import ops
 from tailrace.proxy.spec import Mode
+from tests.support.world import open_world
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -102,3 +108,36 @@ def test_no_class_no_plan() -> None:
 )  # fmt: skip
 def test_the_clusters_node_ports_are_read_from_a_refusal(refusal: str, found: PortRange | None) -> None:
     assert controller.read_range(refusal) == found
+
+
+@pytest.mark.anyio
+async def test_ports_that_come_or_go_have_all_classes_judged_anew() -> None:
+    """One that was in the way may be so no longer; a class without ports concerns itself alone."""
+    async with open_world() as world:
+        room = controller.ProxyClasses(world.fleet, cast(Kube, world.cluster))
+        for name in ("home", "other"):
+            world.cluster.put(resources.PROXY_CLASSES, {"metadata": {"name": name}, "spec": {}})
+        home, other = Key("", "home"), Key("", "other")
+        ported = build(PORTS)
+        assert {*room.map_class(Event(old=build(), new=ported))} == {home, other}
+        assert {*room.map_class(Event(old=ported, new=None))} == {home, other}
+        assert {*room.map_class(Event(old=build(), new=build()))} == {home}
+
+
+@pytest.mark.anyio
+async def test_the_clusters_node_ports_are_asked_for_once_they_are_known() -> None:
+    """A failure to ask is no answer."""
+    answers: list[errors.TailraceError] = [
+        errors.Transient("it is away"),
+        errors.Terminal("The range of valid ports is 30000-32767", reason="Invalid"),
+    ]
+    async with open_world() as world:
+
+        async def create(*_: Any, **__: Any) -> Any:
+            raise answers.pop(0)
+
+        world.cluster.create = create  # type: ignore[method-assign]
+        room = controller.ProxyClasses(world.fleet, cast(Kube, world.cluster))
+        assert await room.ask_node_ports() is None
+        for _ in range(2):
+            assert await room.ask_node_ports() == PortRange(port=30000, endPort=32767)

@@ -179,6 +179,8 @@ def test_mounts_have_a_volume_and_leave_the_proxys_own_alone() -> None:
                 {"name": "more", "mountPath": "/more"},
                 {"name": "none", "mountPath": "/none"},
                 {"name": "ca", "mountPath": "/tmp/"},
+                {"name": "ca", "mountPath": "/etc/tsconfig/more"},
+                {"name": "ca", "mountPath": "/tmpfiles"},
             ],
             extensions.POD_PATCH: {"spec": {"volumes": [{"name": "more", "emptyDir": {}}]}},
         }
@@ -187,6 +189,7 @@ def test_mounts_have_a_volume_and_leave_the_proxys_own_alone() -> None:
         "the proxy has a volume config of its own",
         "there is no volume none",
         "/tmp/ is the proxy's own",
+        "/etc/tsconfig/more is the proxy's own",
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from tailrace import errors
 from tailrace.api import kube, names
 from tailrace.kinds.sweep import judge
-from tailrace.kinds.sweep.controller import PERIOD, Kind, Sweeper
+from tailrace.kinds.sweep.controller import AT_ONCE, FIRST, PERIOD, Kind, Sweeper
 from tailrace.kinds.sweep.inputs import Inputs, Remembered
 from tailrace.kinds.sweep.judge import Finding, Verdict, What
 from tailrace.kube import resources
@@ -158,6 +158,15 @@ def test_the_orphan_record_is_proof_even_of_a_device_that_is_connected() -> None
     assert [type(op) for op in judge.decide(found, inputs).ops] == [ops.DeleteDevice, ops.ForgetOrphan]
 
 
+def test_an_orphan_is_forgotten_under_the_key_of_its_own_tailnet() -> None:
+    """Both may count their devices alike."""
+    lab = dataclasses.replace(ENTRY, key="lab.9", tailnet="lab")
+    inputs = build_inputs(remembered=(ENTRY, lab), tailnet="lab")
+    (found,) = judge.judge(inputs)
+    plan = judge.decide(found, inputs)
+    assert (plan.tailnet, plan.ops[1]) == ("lab", ops.ForgetOrphan(device="lab.9"))
+
+
 def test_a_name_of_the_orphan_record_is_a_name_of_ours() -> None:
     found = judge.judge(
         build_inputs(
@@ -213,6 +222,14 @@ def test_a_proxy_whose_object_is_gone_goes_and_one_of_a_kind_not_served_stays() 
     assert (foreign.verdict, "does not serve" in foreign.why) == (Verdict.KEPT, True)
 
 
+def test_a_workload_without_a_secret_is_on_our_own_tailnet() -> None:
+    """Nothing says which it joined, and it is found once."""
+    meta = kube.ObjectMeta(name="ts-gone", labels=proxy_names.build_labels("svc", "demo", "gone"))
+    workloads = (kube.StatefulSet(metadata=meta),)
+    assert judge_one(workloads=workloads).owner == ("svc", "demo", "gone")
+    assert judge.judge(build_inputs(workloads=workloads, tailnet="lab")) == ()
+
+
 def test_a_connector_whose_kind_was_taken_out_of_the_cluster_has_no_object() -> None:
     assert judge_one(states=(build_state("router", parent="connector"),)).verdict is Verdict.OURS
 
@@ -259,6 +276,45 @@ async def test_a_credential_that_may_not_list_keys_and_a_tailnet_that_is_away_sw
         assert (await sweeper.reconcile(Key("", ""))).requeue_after == PERIOD
         assert (await sweeper.reconcile(Key("", "away"))).requeue_after is None
         assert world.plane.calls["revoke_key"] == 0
+
+
+@pytest.mark.anyio
+async def test_nothing_is_swept_by_a_list_that_is_old() -> None:
+    """What it knew of devices may no longer be so; it is looked at again before a whole period is over."""
+    async with open_world(cluster_name="prod") as world:
+        world.cluster.put(resources.SERVICES, build_service())
+        await world.settle(WEB)
+        await mint(world.plane, "tailrace prod demo web")
+        grow_old(world.plane)
+        world.plane.break_down(errors.Transient("it is away"))
+        await world.reconcile(WEB)
+        assert (await build_sweeper(world, []).reconcile(Key("", ""))).requeue_after == FIRST
+        assert len(world.plane.usable_keys) == 1
+
+
+@pytest.mark.anyio
+async def test_a_tailnet_that_cannot_be_used_is_not_swept() -> None:
+    async with open_world(cluster_name="prod") as world:
+        await world.reconcile(WEB)
+        (own,) = world.fleet.tailnets.all()
+        own.problem = "its credential is refused"
+        assert (await build_sweeper(world, []).reconcile(Key("", ""))).requeue_after == FIRST
+        assert world.plane.calls["list_keys"] == 0
+
+
+@pytest.mark.anyio
+async def test_a_sweep_takes_a_few_at_a_time() -> None:
+    async with open_world(cluster_name="prod") as world:
+        world.cluster.put(resources.SERVICES, build_service())
+        await world.settle(WEB)
+        for _ in range(AT_ONCE + 2):
+            await mint(world.plane, "tailrace prod demo web")
+        grow_old(world.plane)
+        sweeper = build_sweeper(world, [])
+        await sweeper.reconcile(Key("", ""))
+        left = [len(world.plane.usable_keys)]
+        await sweeper.reconcile(Key("", ""))
+        assert [*left, len(world.plane.usable_keys)] == [2, 0]
 
 
 async def mint(plane: MemoryPlane, description: str) -> str:

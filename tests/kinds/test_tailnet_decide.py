@@ -143,6 +143,11 @@ TABLE: dict[str, tuple[dict[str, Any], tuple[str, str, str], float | None]] = {
         ("False", "InvalidOAuth", "OAuth client k1 lacks auth_keys: grant it on the control plane."),
         decide.RECHECK_REFUSED,
     ),
+    "well but for one thing": (
+        {"probe": replace(WELL, problem="no tag may be given: name one in the policy.")},
+        ("False", "InvalidOAuth", "no tag may be given: name one in the policy."),
+        decide.RECHECK_REFUSED,
+    ),
     "never answered": (
         {"probe": SILENT, "list_age": None},
         (
@@ -205,6 +210,13 @@ def test_a_short_silence_changes_nothing() -> None:
     assert late.plan.result.requeue_after == 5.0
     long = decide.decide(build_inputs(probe=SILENT, tailnet=before, list_age=181.0))
     assert find_condition(long.plan)["reason"] == Reason.CONTROL_PLANE_UNREACHABLE
+
+
+def test_a_short_silence_is_told_where_not_all_was_well_before() -> None:
+    """There is nothing to be patient for."""
+    before = build_tailnet(ready=("False", "InvalidOAuth", "revoked"))
+    plan = decide.decide(build_inputs(probe=SILENT, tailnet=before, list_age=10.0)).plan
+    assert find_condition(plan)["reason"] == Reason.CONTROL_PLANE_UNREACHABLE
 
 
 def test_a_server_that_is_silent_now_keeps_no_user_from_saying_what_it_misses() -> None:

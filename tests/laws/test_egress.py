@@ -23,7 +23,7 @@ from tests.laws.histories import (
     refusals,
     spoil,
 )
-from tests.laws.kinds import EGRESS, FOREIGN, LAN, approve, find, lead_to_name, put_class
+from tests.laws.kinds import EGRESS, FOREIGN, LAN, approve, domain_of, find, lead_to_name, put_class
 from tests.support.world import World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -167,3 +167,35 @@ async def test_an_exposed_service_becomes_an_egress_and_back_with_one_device() -
         assert world.conditions()["Accepted"][0] == "True"
         assert "TargetReady" not in world.conditions()
         assert [p for p in world.ours() if p[0] == "Service"] == []
+
+
+async def test_a_service_that_leads_to_its_own_proxy_leads_nowhere() -> None:
+    async with open_world() as world:
+        EGRESS.start(world)
+        annotate("tailscale.com/tailnet-fqdn", f"demo-web.{domain_of(world.plane)}")(world)
+        await world.settle(WEB)
+        assert world.conditions()["TargetReady"][:2] == ("False", "TargetNotFound")
+
+
+async def test_nothing_is_made_before_the_devices_of_the_tailnet_are_known() -> None:
+    """The name may be somebody's."""
+    async with open_world() as world:
+        EGRESS.start(world)
+        world.plane.break_down(errors.Transient("it is away"))
+        for _ in range(3):
+            await world.reconcile(WEB)
+        assert world.ours() == []
+        assert world.plane.calls["mint_key"] == 0
+
+
+async def test_of_two_proxies_of_a_service_the_one_without_the_usual_name_goes() -> None:
+    """Another operator made it, or a change of names did."""
+    async with open_world() as world:
+        EGRESS.start(world)
+        await world.settle(WEB)
+        before = sorted(world.ours())
+        labels = next(o["metadata"]["labels"] for p, o in world.cluster.objects.items() if p[0] == "Secret")
+        meta = {"name": "ts-old-0", "namespace": "tailscale", "labels": labels}
+        world.cluster.put(resources.SECRETS, {"metadata": meta, "data": {}})
+        await world.settle(WEB)
+        assert sorted(world.ours()) == before

@@ -134,9 +134,10 @@ def test_the_container_takes_image_policy_rights_and_resources() -> None:
 
 
 def test_the_init_container_takes_them_where_there_is_one() -> None:
-    given = pod(tailscaleInitContainer={"image": "example.org/sysctl", "env": [{"name": "A", "value": "1"}]})
+    env = [{"name": "A", "value": "1"}, {"name": "POD_NAME", "value": "it has no state to lose"}]
+    given = pod(tailscaleInitContainer={"image": "example.org/sysctl", "env": env})
     (found,) = pod_of(apply(given))["initContainers"]
-    assert (found["image"], found["env"]) == ("example.org/sysctl", [{"name": "A", "value": "1"}])
+    assert (found["image"], found["env"]) == ("example.org/sysctl", env)
     assert apply(given, USERSPACE) == USERSPACE
 
 
