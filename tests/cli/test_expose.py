@@ -172,6 +172,19 @@ def test_a_load_balancer_is_not_unexposed_by_annotations(town: Town, person: Per
     assert "hint: change spec.type to ClusterIP" in said.err
 
 
+def test_a_service_that_leads_out_is_not_unexposed_and_keeps_its_annotations(
+    town: Town, person: Person
+) -> None:
+    leading: dict[str, Any] = service("away", tags="tag:k8s")
+    leading["metadata"]["annotations"][names.TAILNET_IP] = "100.64.0.77"
+    leading["spec"] = {"type": "ExternalName", "externalName": "unset"}
+    town.apply(leading)
+    said = person.type("unexpose", "default/away", "--timeout", "1s")
+    assert said.code == Exit.USAGE
+    assert "leads out to the tailnet; it is not exposed" in said.err
+    assert notes(town, "away")[names.TAGS] == "tag:k8s"
+
+
 def test_a_wrong_name_is_answered_with_the_nearest(town: Town, person: Person) -> None:
     town.apply(service("grafana"))
     for command in ("expose", "unexpose", "explain"):

@@ -94,6 +94,11 @@ async def unexpose(
                 f"Service {describe(service)} is exposed by its loadBalancerClass, not by an annotation.",
                 hint="change spec.type to ClusterIP, or delete the Service",
             )
+        if is_egress(service) and names.EXPOSE not in service.metadata.annotations:
+            raise errors.Usage(
+                f"Service {describe(service)} leads out to the tailnet; it is not exposed.",
+                hint=f"remove its annotation {names.TAILNET_FQDN} or {names.TAILNET_IP}, or delete the Service",
+            )
         await annotate(found, service, dict.fromkeys(OURS), done="is to be exposed no longer")
         if not wait:
             return Exit.OK
