@@ -153,21 +153,22 @@ def read_service(document: Mapping[str, Any]) -> kube.Service:
 def plan_exposure(world: Offline, service: kube.Service, where: str) -> ops.Plan:
     if service.spec.clusterIP == PLACEHOLDER_IP:
         world.notes.append(f"{where}: its cluster IP is not known offline; {PLACEHOLDER_IP} stands for it")
+    return service_decide.decide(build_inputs(world, service, where))
+
+
+def build_inputs(world: Offline, service: kube.Service, where: str) -> service_inputs.Inputs:
+    """The world of a Service that is exposed, as bench/limit asks for it too; `where` is what notes call it."""
     wish = service_request.read_request(service, world.install.defaults)
-    return service_decide.decide(
-        service_inputs.Inputs(
-            namespace=service.metadata.namespace,
-            name=service.metadata.name,
-            install=world.install,
-            service=service,
-            tailnet=find_tailnet(world, wish.tailnet, where),
-            admission=Admission(privileged=True),
-            proxy_class=find_class(world, wish.proxy_class, where),
-            rivals=find_rivals(
-                world, service, lambda s: service_request.is_exposed(s, world.install.defaults)
-            ),
-            now=world.now,
-        )
+    return service_inputs.Inputs(
+        namespace=service.metadata.namespace,
+        name=service.metadata.name,
+        install=world.install,
+        service=service,
+        tailnet=find_tailnet(world, wish.tailnet, where),
+        admission=Admission(privileged=True),
+        proxy_class=find_class(world, wish.proxy_class, where),
+        rivals=find_rivals(world, service, lambda s: service_request.is_exposed(s, world.install.defaults)),
+        now=world.now,
     )
 
 
