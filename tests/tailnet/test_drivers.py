@@ -53,7 +53,6 @@ def headscale_v1(**table: object) -> FakeServer:
         "GET /version": VERSION,
         "GET /api/v1/node": (200, {"nodes": [NODE]}),
         "GET /api/v1/preauthkey": (200, {"preAuthKeys": []}),
-        "GET /api/v1/policy": (500, grpc(2, "loading ACL from database: acl policy not found")),
     }
     return FakeServer(base | table)  # type: ignore[arg-type]
 
@@ -170,13 +169,16 @@ async def test_v1_understands_both_of_its_ways_to_refuse(
 
 
 async def test_v1_probe_asks_what_there_is() -> None:
-    """No policy stored is a 500 and yet readable; a check that is not there is no capability."""
-    probe = await dial(headscale_v1(), API_KEY).probe()
+    """What the main job needs, and the version; an API key may do everything."""
+    server = headscale_v1()
+    probe = await dial(server, API_KEY).probe()
     assert probe.ok
     assert (probe.dialect, probe.version) == ("headscale-v1", "dev")
-    assert Capability.POLICY_READ in probe.capabilities
-    assert Capability.POLICY_VALIDATE not in probe.capabilities
-    assert Capability.SERVICES not in probe.capabilities
+    assert probe.capabilities == frozenset(Capability)
+    assert {line for line in server.lines if "/api/v1" in line} == {
+        "GET /api/v1/node",
+        "GET /api/v1/preauthkey",
+    }
 
 
 # Headscale v2
@@ -313,14 +315,16 @@ async def test_tailscale_devices_have_whole_names_and_foreign_ones_are_left_out(
 
 
 async def test_tailscale_capabilities_follow_the_granted_scopes() -> None:
-    """What the token may not do is not offered; HTTPS as the tailnet's settings say."""
+    """What the token may not do is not offered."""
     token = (200, {"access_token": "t", "scope": "auth_keys devices:core services feature_settings:read"})
-    settings = (200, {"httpsEnabled": False})
-    server = tailscale(**{"POST /api/v2/oauth/token": token, "GET /api/v2/tailnet/-/settings": settings})
-    probe = await dial(server, SAAS, "").probe()
+    server = tailscale(**{"POST /api/v2/oauth/token": token})
+    plane = dial(server, SAAS, "")
+    probe = await plane.probe()
     assert probe.ok
-    assert Capability.SERVICES in probe.capabilities
-    assert not probe.capabilities & {Capability.ROUTES, Capability.CERTIFICATES, Capability.POLICY_READ}
+    assert probe.capabilities == {Capability.SET_TAGS, Capability.RENAME}
+    await plane.list_devices()
+    assert (plane.has(Capability.RENAME), plane.has(Capability.ROUTES)) == (True, False)
+    await plane.close()
 
 
 async def test_tailscale_nameservers_are_those_of_all_names_and_of_each_domain() -> None:

@@ -43,10 +43,9 @@ NODE = "/api/v1/node/{id}"
 NODE_NAME = "/api/v1/node/{id}/rename/{name}"
 NODE_TAGS = "/api/v1/node/{id}/tags"
 NODE_ROUTES = "/api/v1/node/{id}/approve_routes"
-POLICY = "/api/v1/policy"
-POLICY_CHECK = "/api/v1/policy/check"
 
-CORE = frozenset({Capability.SET_TAGS, Capability.RENAME, Capability.ROUTES})
+CAPABILITIES = frozenset(Capability)
+"""An API key may do everything."""
 
 _FOR_GOOD = re.compile(
     r"not a valid|invalid|must (?:be|start|have)|malformed|cannot (?:start|contain)|too long|cannot parse|parsing",
@@ -100,12 +99,11 @@ class HeadscaleV1:
         self._source = source
         self._domain = base_domain or domain.BaseDomain()
         self._keys = headscale_keys.Keys(client, clock or clocks.SystemClock())
-        self._capabilities = CORE
         self.login_server = client.base_url
         self.name = serverinfo.name_of(client.base_url)
 
     def has(self, capability: Capability) -> bool:
-        return capability in self._capabilities
+        return capability in CAPABILITIES
 
     async def mint_key(self, request: KeyRequest) -> MintedKey:
         return await self._keys.mint(request)
@@ -202,35 +200,20 @@ class HeadscaleV1:
         self._domain.learn(fqdn)
 
     async def probe(self) -> Probe:
-        """An API key may do everything, so what answers is what we have."""
         devices, keys = await asyncio.gather(
             probing.attempt(self.list_devices), probing.attempt(self.list_keys)
         )
         version = None
         if devices is None and keys is None:
             version = await serverinfo.find_version(self._client)
-            self._capabilities = await self._find_capabilities()
         return probing.build_probe(
             dialect="headscale-v1",
             server=self._client.base_url,
             version=version,
             identity=credentials.identify(self._source),
-            capabilities=self._capabilities,
+            capabilities=CAPABILITIES,
             outcomes=(devices, keys),
         )
-
-    async def _find_capabilities(self) -> frozenset[Capability]:
-        """Whether a policy can be *written* shows only in a write (not when it is a file of the server)."""
-        found = set(CORE)
-        read = await probing.attempt(lambda: self._client.send(calls.Call(method="GET", route=POLICY)))
-        # Nothing stored yet is a 500 too, in every version.
-        if read is None or "policy not found" in str(read):
-            found |= {Capability.POLICY_READ, Capability.POLICY_WRITE}
-        # `{}` is valid and changes nothing. Absent before 0.29: a plain 404.
-        check = calls.Call(method="POST", route=POLICY_CHECK, json={"policy": "{}"}, repeatable=True)
-        if await probing.attempt(lambda: self._client.send(check)) is None:
-            found.add(Capability.POLICY_VALIDATE)
-        return frozenset(found)
 
     async def close(self) -> None:
         await self._client.close()

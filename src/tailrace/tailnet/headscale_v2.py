@@ -9,31 +9,13 @@ from __future__ import annotations
 
 from typing import override
 
-import msgspec
-
-from tailrace import errors
 from tailrace.tailnet import credentials, domain, oauth, serverinfo, v2, words
-from tailrace.tailnet.port import Capability, Device, DeviceId, Nameserver
-from tailrace.wire import call as calls
+from tailrace.tailnet.port import Device, DeviceId, Nameserver
 from tailrace.wire import http
-
-SCOPES = {
-    Capability.SET_TAGS: "devices:core",
-    Capability.RENAME: "devices:core",
-    Capability.CHECKS_TAGS: "auth_keys",
-    Capability.ROUTES: "devices:routes",
-    Capability.POLICY_READ: "policy_file:read",
-    Capability.POLICY_WRITE: "policy_file",
-}
-
-
-class WireSettings(msgspec.Struct):
-    aclsExternallyManagedOn: bool = False  # the policy is a file of the server
 
 
 class HeadscaleV2(v2.Plane):
     dialect = "headscale-v2"
-    core = frozenset({Capability.SET_TAGS, Capability.RENAME, Capability.CHECKS_TAGS})
 
     def __init__(
         self,
@@ -74,20 +56,6 @@ class HeadscaleV2(v2.Plane):
     @override
     def learn_fqdn(self, fqdn: str) -> None:
         self._domain.learn(fqdn)
-
-    @override
-    async def find_capabilities(self) -> frozenset[Capability]:
-        found = {capability for capability, scope in SCOPES.items() if self.may(scope)}
-        if Capability.POLICY_WRITE in found and await self._policy_is_a_file():
-            found.discard(Capability.POLICY_WRITE)
-        return frozenset(found)
-
-    async def _policy_is_a_file(self) -> bool:
-        try:
-            settings = await self._client.fetch(calls.Call(method="GET", route=v2.SETTINGS), WireSettings)
-        except errors.TailraceError:
-            return False  # then a write will say so
-        return settings.aclsExternallyManagedOn
 
     @override
     async def find_version(self) -> str | None:

@@ -30,7 +30,7 @@ from tailrace.tailnet.port import (
 )
 from tailrace.wire import clock as clocks
 
-ALL = frozenset({Capability.SET_TAGS, Capability.RENAME, Capability.ROUTES, Capability.CHECKS_TAGS})
+ALL = frozenset(Capability)
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 

@@ -19,18 +19,11 @@ KeyId = NewType("KeyId", str)
 
 
 class Capability(enum.StrEnum):
-    """What a control plane can do for us. Probed, never assumed from a version."""
+    """What we may do on a control plane beyond keys, listing and deleting. Told by our credential, never by a version."""
 
     SET_TAGS = "set-tags"  # change the tags of an existing device
     RENAME = "rename"
     ROUTES = "routes"  # read and approve routes
-    SERVICES = "services"  # Tailscale Services (shared virtual addresses)
-    CERTIFICATES = "certificates"  # HTTPS certificates for the tailnet name
-    FUNNEL = "funnel"
-    POLICY_READ = "policy-read"
-    POLICY_WRITE = "policy-write"
-    POLICY_VALIDATE = "policy-validate"
-    CHECKS_TAGS = "checks-tags"  # minting refuses tags that the policy does not know
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,31 +12,15 @@ import msgspec
 
 from tailrace import errors
 from tailrace.tailnet import credentials, oauth, v2, words
-from tailrace.tailnet.port import Capability, Device, DeviceId, Nameserver
+from tailrace.tailnet.port import Device, DeviceId, Nameserver
 from tailrace.wire import call as calls
 from tailrace.wire import http
 
 LOGIN_SERVER = "https://controlplane.tailscale.com"
 API_SERVER = "https://api.tailscale.com"
 
-SCOPES = {
-    Capability.SET_TAGS: "devices:core",
-    Capability.RENAME: "devices:core",
-    Capability.CHECKS_TAGS: "auth_keys",
-    Capability.ROUTES: "devices:routes",
-    Capability.SERVICES: "services",
-    Capability.POLICY_READ: "policy_file:read",
-    Capability.POLICY_WRITE: "policy_file",
-    Capability.POLICY_VALIDATE: "policy_file:read",
-}
-
-
 DNS = "/api/v2/tailnet/-/dns/configuration"
 DNS_SCOPE = "dns:read"
-
-
-class WireSettings(msgspec.Struct):
-    httpsEnabled: bool | None = None
 
 
 class WireResolver(msgspec.Struct):
@@ -51,9 +35,6 @@ class WireDns(msgspec.Struct):
 class Tailscale(v2.Plane):
     dialect = "tailscale"
     name = "Tailscale"
-    core = frozenset(
-        {Capability.SET_TAGS, Capability.RENAME, Capability.CHECKS_TAGS, Capability.CERTIFICATES}
-    )
 
     def __init__(
         self,
@@ -106,24 +87,6 @@ class Tailscale(v2.Plane):
     @override
     def learn_fqdn(self, fqdn: str) -> None:
         """Nothing to learn: names come whole."""
-
-    @override
-    async def find_capabilities(self) -> frozenset[Capability]:
-        found = {capability for capability, scope in SCOPES.items() if self.may(scope)}
-        if await self._gives_certificates():
-            found |= {Capability.CERTIFICATES, Capability.FUNNEL}
-        return frozenset(found)
-
-    async def _gives_certificates(self) -> bool:
-        """Whether the tailnet has HTTPS switched on. Unknown counts as yes: the proxy finds out and says so,
-        while a wrong no would keep something that works from being offered."""
-        if not self.may("feature_settings:read"):
-            return True
-        try:
-            settings = await self._client.fetch(calls.Call(method="GET", route=v2.SETTINGS), WireSettings)
-        except errors.TailraceError:
-            return True
-        return settings.httpsEnabled is not False
 
     @override
     async def find_version(self) -> str | None:

@@ -37,10 +37,15 @@ DEVICE = "/api/v2/device/{id}"
 DEVICE_NAME = "/api/v2/device/{id}/name"
 DEVICE_TAGS = "/api/v2/device/{id}/tags"
 DEVICE_ROUTES = "/api/v2/device/{id}/routes"
-SETTINGS = "/api/v2/tailnet/-/settings"
 
 MAIN_JOB = ("auth_keys", "devices:core")
 """Scopes without which nothing can be exposed: minting keys, listing and deleting devices."""
+
+SCOPES = {
+    Capability.SET_TAGS: "devices:core",
+    Capability.RENAME: "devices:core",
+    Capability.ROUTES: "devices:routes",
+}
 
 
 class WireConnectivity(msgspec.Struct):
@@ -107,10 +112,9 @@ class WireRoutes(msgspec.Struct):
 
 
 class Plane(abc.ABC):
-    """The calls of `port.ControlPlane`; a dialect adds its name, `to_device`, `find_capabilities`."""
+    """The calls of `port.ControlPlane`; a dialect adds its name and `to_device`."""
 
     dialect: str
-    core: frozenset[Capability]  # held before the first probe
 
     def __init__(
         self, client: http.Http, *, source: credentials.Source, authorizer: oauth.CredentialAuthorizer
@@ -118,19 +122,15 @@ class Plane(abc.ABC):
         self._client = client
         self._source = source
         self._authorizer = authorizer
-        self._capabilities = self.core
 
     @abc.abstractmethod
     def to_device(self, wire: WireDevice) -> Device: ...
 
     @abc.abstractmethod
-    async def find_capabilities(self) -> frozenset[Capability]: ...
-
-    @abc.abstractmethod
     async def find_version(self) -> str | None: ...
 
     def has(self, capability: Capability) -> bool:
-        return capability in self._capabilities
+        return self.may(SCOPES[capability])
 
     async def mint_key(self, request: KeyRequest) -> MintedKey:
         # All of `create` is sent: Headscale refuses a body without one of the four.
@@ -225,7 +225,6 @@ class Plane(abc.ABC):
         version = None
         if devices is None and keys is None:
             version = await self.find_version()
-            self._capabilities = await self.find_capabilities()
         granted = self._authorizer.granted
         missing = [scope for scope in MAIN_JOB if granted is not None and not covers(granted, scope)]
         for scope, refused in zip(MAIN_JOB, (keys, devices), strict=True):
@@ -236,7 +235,7 @@ class Plane(abc.ABC):
             server=self._client.base_url,
             version=version,
             identity=credentials.identify(self._source),
-            capabilities=self._capabilities,
+            capabilities=frozenset(filter(self.has, SCOPES)),
             outcomes=(devices, keys),
             missing=missing,
         )
