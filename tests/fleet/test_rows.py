@@ -16,7 +16,7 @@ from tailrace.fleet.wish import Wish
 from tailrace.fleet.world import Children, Place, Root, Tailnet, World
 from tailrace.kube import resources
 from tailrace.plan import ops
-from tailrace.proxy import secret, spec
+from tailrace.proxy import secret, spec, statefulset
 from tailrace.proxy.names import build_labels
 from tailrace.tailnet.port import Device, DeviceId
 from tests.laws.histories import WEB, annotate, remove_devices
@@ -202,6 +202,40 @@ def test_a_workload_that_is_going_is_made_anew_when_it_is_gone() -> None:
     world = build_world(HEARD, statefulset=kube.StatefulSet(metadata=going))
     proxy = provision.build_spec(world, spec.Address(ip="10.96.0.7"))
     assert provision.decide_statefulset(world, proxy) is None
+
+
+def test_a_workload_that_selects_a_former_objects_pods_goes_first() -> None:
+    """A selector cannot be changed: an object of the same name that was made anew has another uid."""
+    meta = kube.ObjectMeta(name="ts-web", namespace="tailscale", uid="u1", annotations={names.APPLIED: "x"})
+    empty = build_world(HEARD)
+    proxy = provision.build_spec(empty, spec.Address(ip="10.96.0.7"))
+    wanted = statefulset.build_statefulset(proxy)["spec"]
+
+    def decide_over(selector: dict[str, str]) -> ops.Op | None:
+        body = msgspec.Raw(msgspec.json.encode({**wanted, "selector": {"matchLabels": selector}}))
+        live = kube.StatefulSet(metadata=meta, spec=body)
+        return provision.decide_statefulset(build_world(HEARD, statefulset=live), proxy)
+
+    assert isinstance(decide_over({"app": "a former uid"}), ops.Delete)
+    assert isinstance(decide_over(wanted["selector"]["matchLabels"]), ops.Apply)
+
+
+def test_what_is_going_already_is_not_deleted_again() -> None:
+    here = kube.ObjectMeta(name="ts-web-metrics", namespace="tailscale")
+    going = kube.ObjectMeta(name="ts-web-old", namespace="tailscale", deletionTimestamp=NOW)
+    others = tuple(("Service", kube.Service(metadata=meta)) for meta in (here, going))
+    found = [op for op in provision.decide_others(build_world(HEARD, others=others), []) if op is not None]
+    assert [op.ref.name for op in found if isinstance(op, ops.Delete)] == ["ts-web-metrics"]
+    assert len(found) == 1
+
+
+def test_a_device_that_somebody_deleted_is_told_by_an_event() -> None:
+    """Once: as soon as another key waits it is no news."""
+    gone = Tailnet(known=True, gone=True)
+    (event,) = provision.decide_events(build_world(gone))
+    assert isinstance(event, ops.Emit)
+    assert "device n1 was deleted" in event.message
+    assert provision.decide_events(build_world(gone, build_state(key="k", device_id="n1"))) == []
 
 
 def test_a_proxy_of_another_tailnet_logs_in_there() -> None:
