@@ -179,8 +179,13 @@ async def test_a_token_file_that_changed_is_read_again(tmp_path: Path) -> None:
 
 
 async def test_a_token_file_that_is_gone_is_told_without_asking(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    with pytest.raises(errors.Usage, match=f"there is no file {token}"):
+        connect(tmp_path, "https://127.0.0.1:1", user={"tokenFile": str(token)})
+    token.write_text("s3cret-token")
     async with serve() as server:
-        async with connect(tmp_path, server.url, user={"tokenFile": str(tmp_path / "none")}) as kube:
+        async with connect(tmp_path, server.url, user={"tokenFile": str(token)}) as kube:
+            token.unlink()
             with pytest.raises(errors.Denied, match="cannot be read"):
                 await kube.get(PODS, "a", "default")
         assert server.asked == []

@@ -13,11 +13,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
+from urllib.parse import urlencode
 
 import httpx2
 import msgspec
 from lightkube.core.exceptions import ConfigError
 
+import tailrace
 from tailrace.api.kube import Object
 from tailrace.errors import Denied, TailraceError, Transient
 from tailrace.kube import config as kube_config
@@ -70,14 +72,17 @@ class Kube:
         self,
         http: httpx2.AsyncClient,
         *,
+        watches: httpx2.AsyncClient | None = None,
         cluster_name: str,
         namespace: str = "default",
         observer: Observer | None = None,
     ) -> None:
         self._http = http
+        self._watches = watches if watches is not None else http
         self._observe = observer if observer is not None else no_observer
         self._allow: Callable[[], None] = allow_all
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
+        self.url = str(http.base_url).rstrip("/")  # the API server's address
         self.cluster_name = cluster_name
         self.namespace = namespace
 
@@ -100,13 +105,16 @@ class Kube:
             Usage: the kubeconfig or the context is missing or broken.
         """
         config = kube_config.load_config(kubeconfig=kubeconfig, context=context, in_cluster_ok=in_cluster_ok)
-        http, tls = kube_config.open_client(config, timeout=TIMEOUT, limits=_LIMITS)
-        if wrap_transport is not None:
-            transport = wrap_transport(httpx2.AsyncHTTPTransport(verify=tls, limits=_LIMITS))
-            http = httpx2.AsyncClient(
-                base_url=http.base_url, auth=http.auth, timeout=TIMEOUT, transport=transport
-            )
-        return cls(http, cluster_name=config.context_name, namespace=config.namespace, observer=observer)
+        calls, watches = kube_config.open_clients(
+            config, timeout=TIMEOUT, limits=_LIMITS, wrap_transport=wrap_transport
+        )
+        return cls(
+            calls,
+            watches=watches,
+            cluster_name=config.context_name,
+            namespace=config.namespace,
+            observer=observer,
+        )
 
     def beside(self) -> Self:
         """The same cluster and connections for what must not wait behind other requests: a lease that waits in the
@@ -114,11 +122,6 @@ class Kube:
         twin = copy.copy(self)
         twin._slots = asyncio.Semaphore(CALLS_AT_ONCE)
         return twin
-
-    @property
-    def url(self) -> str:
-        """The API server's address, for messages."""
-        return str(self._http.base_url).rstrip("/")
 
     def guard(self, allow: Callable[[], None]) -> Self:
         """The same cluster over the same connections, but every write asks `allow` as its bytes leave: nothing stands
@@ -130,6 +133,7 @@ class Kube:
 
     async def close(self) -> None:
         await self._http.aclose()
+        await self._watches.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -312,7 +316,7 @@ class Kube:
         request = f"watch {resource.describe(namespace, None)}"
         timeout = httpx2.Timeout(30, connect=10, read=silence, pool=None)
         with self._observed("watch", resource.plural) as seen, self._translated(request):
-            async with self._http.stream(
+            async with self._watches.stream(
                 "GET", resource.path(namespace), params=dict(params), timeout=timeout
             ) as response:
                 seen(response.status_code)
@@ -368,18 +372,12 @@ class Kube:
         seen: Callable[[int], None] = lambda code: None,
         extensions: dict[str, Any] | None = None,
     ) -> bytes:
-        headers = {"Accept": "application/json"}
-        if content is not None:
-            headers["Content-Type"] = content_type
+        headers = _HEADERS if content is None else {**_HEADERS, "Content-Type": content_type}
+        # Not by the client's own `request`: it takes the address apart three times, a quarter of a call's CPU.
+        target = f"{self.url}{path}?{urlencode(params)}" if params else f"{self.url}{path}"
+        sent = httpx2.Request(method, target, content=content, headers=headers, extensions=extensions)
         with self._translated(request):
-            response = await self._http.request(
-                method,
-                path,
-                params=dict(params or {}),
-                content=content,
-                headers=headers,
-                extensions=extensions,
-            )
+            response = await self._http.send(sent)
         seen(response.status_code)
         if not response.is_success:
             raise _refusal(response, response.content, request)
@@ -426,6 +424,12 @@ class Kube:
         except msgspec.MsgspecError as error:
             raise Transient(f"The API server's answer is no {what} that can be read: {error}.") from error
 
+
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+    "User-Agent": f"tailrace/{tailrace.__version__}",
+}
 
 _READING = frozenset({"get", "list"})
 

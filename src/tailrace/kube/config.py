@@ -11,7 +11,7 @@ import json
 import os
 import re
 import ssl
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -189,10 +189,17 @@ def _list_files(config: SingleConfig) -> Iterable[str]:
     return filter(None, (config.cluster.certificate_auth, user.client_cert, user.client_key, user.token_file))
 
 
-def open_client(
-    config: SingleConfig, *, timeout: httpx2.Timeout, limits: httpx2.Limits
-) -> tuple[httpx2.AsyncClient, ssl.SSLContext]:
-    """An authenticated HTTP client for the cluster, and the TLS context that it trusts.
+def open_clients(
+    config: SingleConfig,
+    *,
+    timeout: httpx2.Timeout,
+    limits: httpx2.Limits,
+    wrap_transport: Callable[[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport] | None = None,
+) -> tuple[httpx2.AsyncClient, httpx2.AsyncClient]:
+    """Two authenticated HTTP clients for the cluster, for calls and for watches.
+
+    Each has connections of its own: the library looks through all of a pool's before and after each request, and those
+    of watches would be more than half of them. With `wrap_transport` both have the one that it makes.
 
     Raises:
         Usage: a certificate, key or login method in the configuration cannot be used.
@@ -211,7 +218,11 @@ def open_client(
         params["verify"].verify_flags &= ~ssl.VERIFY_X509_STRICT
         if plugin is not None:
             params["auth"] = ExecAuth(plugin)
-        return httpx2.AsyncClient(**params, limits=limits), params["verify"]
+        if wrap_transport is not None:
+            params["transport"] = wrap_transport(
+                httpx2.AsyncHTTPTransport(verify=params["verify"], limits=limits)
+            )
+        return httpx2.AsyncClient(**params, limits=limits), httpx2.AsyncClient(**params, limits=limits)
     except (ConfigError, OSError, ValueError, httpx2.InvalidURL) as error:
         raise Usage(
             f'The cluster of context "{config.context_name}" cannot be used: {error}.',
