@@ -95,16 +95,18 @@ def decide_proxy(
     ]
 
 
-def decide_others(w: World, wanted: Sequence[ops.Manifest]) -> list[ops.Op | None]:
-    """What stands beside a proxy: what is wanted is applied, what no longer is goes."""
-    keep = {(m["kind"], m["metadata"]["name"]) for m in wanted}
+def decide_others(
+    there: Sequence[tuple[str, kube.Object]], wanted: Sequence[ops.Manifest]
+) -> list[ops.Op | None]:
+    """What stands beside proxies, kind and object: what is wanted is applied, what no longer is goes."""
+    live = {(kind, found.metadata.name): found for kind, found in there}
+    keep = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in wanted}
     gone = [
         removal.build_delete(kind, found)
-        for kind, found in w.children.others
-        if (kind, found.metadata.name) not in keep and found.metadata.deletionTimestamp is None
+        for (kind, name), found in live.items()
+        if (kind, name) not in keep and found.metadata.deletionTimestamp is None
     ]
-    live = [w.children.find(m["kind"], m["metadata"]["name"]) for m in wanted]
-    return [*gone, *(diff.decide_apply(m, found) for m, found in zip(wanted, live, strict=True))]
+    return [*gone, *(diff.decide_apply(manifest, live.get(place)) for place, manifest in keep.items())]
 
 
 def build_metrics(proxy: spec.ProxySpec) -> list[ops.Manifest]:

@@ -73,10 +73,6 @@ class Children:
         )
         return (*((kind, found) for kind, found in pairs if found is not None), *self.others)
 
-    def find(self, kind: str, name: str) -> kube.Object | None:
-        """One of the others."""
-        return next((o for k, o in self.others if k == kind and o.metadata.name == name), None)
-
     @property
     def headless(self) -> kube.Service | None:
         """The Service that an egress leads through; one that the official operator made does not count."""

@@ -19,7 +19,6 @@ from tailrace.api import kube
 from tailrace.api.conditions import ConditionType, EventReason, Reason
 from tailrace.api.connector import Connector
 from tailrace.fleet import claims, naming, progress, provision, refusal
-from tailrace.fleet import removal as leaving
 from tailrace.fleet import truth as proxy_truth
 from tailrace.fleet.claims import Claim, Claims
 from tailrace.fleet.refusal import Refusal
@@ -85,7 +84,9 @@ def build_case(i: Inputs, connector: Connector, wish: request.Request, choice: C
         )
         for number, where in enumerate(places.replicas)
     )
-    return Case(inputs=i, connector=connector, wish=wish, choice=choice, places=places, worlds=worlds)
+    return Case(
+        inputs=i, connector=connector, root=root, wish=wish, choice=choice, places=places, worlds=worlds
+    )
 
 
 # --- the proxies -----------------------------------------------------------------------------------------------
@@ -112,7 +113,7 @@ def decide_proxies(case: Case) -> ops.Plan:
             [status, *decide_events(case, told if status else None, taken)],
         ),
         result=derive_result(case, told, surplus, quiet=quiet),
-        owner=truth.build_root(case.connector).owner,
+        owner=case.root.owner,
         interest=any(w.unsure for w in case.worlds) or told is None or expects(case, told),
         hurry=any(w.unsure for w in case.worlds),
         tailnet=case.wish.tailnet,
@@ -120,8 +121,7 @@ def decide_proxies(case: Case) -> ops.Plan:
 
 
 def decide_finalizer(case: Case) -> ops.Op | None:
-    root = truth.build_root(case.connector)
-    return None if root.held else ops.Finalize(ref=root.ref)
+    return None if case.root.held else ops.Finalize(ref=case.root.ref)
 
 
 def decide_replicas(case: Case, taken: frozenset[int]) -> list[list[ops.Op | None]]:
@@ -132,9 +132,11 @@ def decide_replicas(case: Case, taken: frozenset[int]) -> list[list[ops.Op | Non
     for number, w in enumerate(case.worlds):
         if number in taken:
             continue
-        waits = number in held
-        world = rolling.hold(w) if waits else w
-        mine = provision.decide_proxy(world, build_spec(case, world, number), hold=waits)
+        if number in held:
+            waiting = rolling.hold(w)
+            mine = provision.decide_proxy(waiting, build_spec(case, waiting, number), hold=True)
+        else:
+            mine = provision.decide_proxy(w, proxies[number])
         for stage, ops_ in enumerate(mine):
             if stage == len(merged):
                 merged.append([])
@@ -149,25 +151,14 @@ def build_spec(case: Case, w: World, number: int) -> spec.ProxySpec:
 
 def decide_beside(case: Case) -> list[ops.Op | None]:
     """What stands beside the proxies: budget and metrics."""
-    if not case.worlds:
-        return [
-            leaving.build_delete(kind, found) for kind, found in case.places.others if not is_going(found)
-        ]
-    first = case.worlds[0]
-    children = dataclasses.replace(first.children, others=case.places.others)
-    holder = dataclasses.replace(first, place=dataclasses.replace(first.place, children=children))
     wanted: list[ops.Manifest] = []
     for number, w in enumerate(case.worlds):
         wanted += provision.build_metrics(build_spec(case, w, number))
     if len(case.worlds) > 1:
-        root, home = first.root, case.inputs.install.namespace
-        base = first.place.name.rpartition("-")[0]
+        root, home = case.root, case.inputs.install.namespace
+        base = case.places.replicas[0].name.rpartition("-")[0]
         wanted.append(budget.build_budget(base, home, root.owner, root.meta.uid))
-    return provision.decide_others(holder, wanted)
-
-
-def is_going(found: kube.Object) -> bool:
-    return found.metadata.deletionTimestamp is not None
+    return provision.decide_others(case.places.others, wanted)
 
 
 def decide_approval(case: Case) -> list[Sequence[ops.Op | None]]:
@@ -178,7 +169,7 @@ def decide_approval(case: Case) -> list[Sequence[ops.Op | None]]:
         return []
     told = [
         claims.emit(
-            truth.build_root(case.connector),
+            case.root,
             EventReason.ROUTES_APPROVED,
             f"approved {', '.join(op.routes)} on device {op.device}",
             warning=False,
@@ -202,7 +193,7 @@ def build_approval(case: Case, w: World) -> ops.ApproveRoutes | None:
 
 def decide_status(case: Case, told: Claims) -> ops.ApplyStatus | None:
     shown = truth.read_fields(case.connector)
-    return claims.decide_status(told, truth.build_root(case.connector), case.inputs.now, shown)
+    return claims.decide_status(told, case.root, case.inputs.now, shown)
 
 
 def expects(case: Case, told: Claims) -> bool:
@@ -248,7 +239,7 @@ def judge_taken(taken: dict[int, str]) -> Claim:
 
 def decide_events(case: Case, told: Claims | None, taken: Collection[int]) -> list[ops.Op]:
     """Told when something changes, never again for the same world. `told` is what the status says from now on."""
-    root = truth.build_root(case.connector)
+    root = case.root
     found: list[ops.Op] = []
     if told is not None and claims.changed(ConditionType.ACCEPTED, told.accepted, root):
         if not told.accepted.status:

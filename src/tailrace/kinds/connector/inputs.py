@@ -9,7 +9,7 @@ from datetime import datetime
 from tailrace.api.connector import Connector
 from tailrace.fleet.install import Install
 from tailrace.fleet.ranges import Range
-from tailrace.fleet.world import Admission, Children, Choice, Class, Tailnet, World
+from tailrace.fleet.world import Admission, Children, Choice, Class, Root, Tailnet, World
 from tailrace.kinds.connector.place import Places
 from tailrace.kinds.connector.request import Request
 
@@ -67,6 +67,7 @@ class Case:
 
     inputs: Inputs
     connector: Connector
+    root: Root
     wish: Request
     choice: Choice
     places: Places

@@ -80,12 +80,11 @@ def decide_proxy(case: Case) -> ops.Plan:
         return refusal.refuse_name(w, conflict)
     proxy = provision.build_spec(w, target.find_end(case))
     wanted = [original.build_headless(case), *provision.build_metrics(proxy)]
+    beside = provision.decide_others(w.children.others, wanted)
     told, quiet = truth.judge(case), proxy_truth.is_starting(w)
     status = None if told is None or quiet else claims.decide_status(told, w.root, w.now)
     stages = [
-        *provision.decide_proxy(
-            w, proxy, early=provision.decide_others(w, wanted), kept=original.remember(case)
-        ),
+        *provision.decide_proxy(w, proxy, early=beside, kept=original.remember(case)),
         [original.decide_rewrite(case)],
         [status, *services.decide_events(w, case.wish, accepted)],
     ]

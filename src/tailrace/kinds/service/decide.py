@@ -83,7 +83,7 @@ def decide_proxy(case: Case) -> ops.Plan:
     if conflict is not None:
         return refusal.refuse_name(w, conflict, shown)
     proxy = provision.build_spec(w, build_target(case))
-    beside = provision.decide_others(w, provision.build_metrics(proxy))
+    beside = provision.decide_others(w.children.others, provision.build_metrics(proxy))
     told, quiet = truth.judge(case), proxy_truth.is_starting(w)
     status = None if told is None or quiet else claims.decide_status(told, w.root, w.now, shown)
     stages = [
