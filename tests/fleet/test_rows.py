@@ -229,6 +229,38 @@ def test_what_is_going_already_is_not_deleted_again() -> None:
     assert len(found) == 1
 
 
+def test_what_a_new_device_replaces_stands_on_the_pod_so_that_it_restarts() -> None:
+    """A running client does not notice that its device is gone."""
+
+    def replaces(tailnet: Tailnet, recreate: str = "") -> str:
+        world = build_world(tailnet)
+        wish = dataclasses.replace(world.wish, recreate=recreate)
+        return provision.build_spec(
+            dataclasses.replace(world, wish=wish), spec.Address(ip="10.0.0.1")
+        ).replaces
+
+    assert replaces(HEARD) == ""
+    assert replaces(HEARD, recreate="1") == "n1"
+    assert replaces(Tailnet(known=True, gone=True)) == "n1"
+
+
+@pytest.mark.anyio
+async def test_a_running_pod_is_bumped_when_its_configuration_changes() -> None:
+    """Or the kubelet would look for a minute at what it has."""
+    async with open_world() as world:
+        world.cluster.put(resources.SERVICES, build_service())
+        await world.settle(WEB)
+        (place,) = (p for p in world.ours() if p[0] == "Secret")
+        (pod,) = (p for p in world.cluster.objects if p[0] == "Pod")
+        started = {"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}}
+        world.cluster.edit(resources.PODS, pod[1], pod[2], started)
+        assert names.REFRESH not in world.cluster.objects[pod]["metadata"].get("annotations", {})
+        annotate("tailscale.com/hostname", "other")(world)
+        await world.settle(WEB)
+        refresh = world.cluster.objects[place]["metadata"]["annotations"][names.REFRESH]
+        assert world.cluster.objects[pod]["metadata"]["annotations"][names.REFRESH] == refresh
+
+
 def test_a_device_that_somebody_deleted_is_told_by_an_event() -> None:
     """Once: as soon as another key waits it is no news."""
     gone = Tailnet(known=True, gone=True)

@@ -319,6 +319,34 @@ async def test_an_app_connector_keeps_the_routes_that_it_has_found_by_itself() -
         assert set(world.plane.devices[0].enabled_routes) == {NET, "10.9.0.0/24"}
 
 
+async def test_after_a_while_nobody_is_asked_any_more_whether_routes_were_approved() -> None:
+    """The device list is asked often for those who expect something soon."""
+    async with open_world() as world:
+        put(world, approve=False)
+        await world.settle(KEY)
+        assert (await world.reconcile(KEY)).interest
+        long_ago = [{**c, "lastTransitionTime": "2026-01-01T00:00:00Z"} for c in status(world)["conditions"]]
+        world.cluster.edit(resources.CONNECTORS, "", "home", {"status": {"conditions": long_ago}})
+        plan = await world.reconcile(KEY)
+        assert not plan.interest
+        assert plan.result.requeue_after is None
+
+
+async def test_a_connector_that_names_another_tailnet_leaves_the_one_that_it_is_in() -> None:
+    """Its device goes there before a key is made here; an identity is worth nothing elsewhere."""
+    async with open_world() as world:
+        put(world)
+        await world.settle(KEY)
+        lab = MemoryPlane()
+        world.fleet.tailnets.put("lab", lab)
+        edit(world, tailnet="lab")
+        for _ in range(4):
+            world.cluster.run_machinery()
+            await world.reconcile(KEY)
+            assert not (world.plane.devices and lab.calls["mint_key"])
+        assert world.plane.devices == ()
+
+
 async def test_who_may_not_ask_about_routes_says_so() -> None:
     async with open_world(MemoryPlane(capabilities=ALL - {Capability.ROUTES})) as world:
         put(world)

@@ -83,6 +83,7 @@ def judge(i: Inputs) -> Claim:
         ("db.lab.example", [device("db")], None, "TargetConnected", ["db.lab.example (100.64.0.9"]),
         ("DB.lab.example.", [device("db")], None, "TargetConnected", []),
         ("db.lab.example", [device("db", domain=None)], None, "TargetConnected", []),
+        ("db.lab.example", [device("DB")], None, "TargetConnected", []),
         (
             "db.lab.example",
             [device("db", online=False)],
@@ -123,6 +124,13 @@ def judge(i: Inputs) -> Claim:
             True,
             "RouteNotApproved",
             ["`headscale nodes approve-routes --identifier 7 --routes 192.168.1.0/24`"],
+        ),
+        (
+            PRINTER,
+            [router("7", enabled=("10.9.0.0/24",))],
+            True,
+            "RouteNotApproved",
+            ["--routes 10.9.0.0/24,192.168.1.0/24`"],
         ),
         (PRINTER, [router(enabled=(), online=False)], True, "RouteNotApproved", ["not connected either"]),
         (PRINTER, [router(online=False)], True, "RouterOffline", ["gate.lab.example", "since"]),

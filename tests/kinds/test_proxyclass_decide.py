@@ -79,6 +79,17 @@ def test_a_class_that_says_the_truth_is_left_alone_and_nothing_is_told_twice() -
     assert decide.decide(judged).ops == ()
 
 
+def test_what_is_still_wrong_after_another_change_is_no_news() -> None:
+    """The condition is of the newest generation; nobody is told again."""
+    world = Inputs(given=build({"statefulSet": {"labels": {"a b": "c"}}}), now=NOW)
+    assert world.given is not None
+    judged = with_condition(world.given, decide.decide(world))
+    later = msgspec.structs.replace(judged, metadata=msgspec.structs.replace(judged.metadata, generation=4))
+    assert [type(op) for op in decide.decide(dataclasses.replace(world, given=later)).ops] == [
+        ops.ApplyStatus
+    ]
+
+
 def test_a_variable_of_tailscales_own_is_told_by_an_event_in_the_official_words() -> None:
     container = {"env": [{"name": "TS_EXTRA_ARGS", "value": "--x"}]}
     given = build({"statefulSet": {"pod": {"tailscaleContainer": container}}})

@@ -191,3 +191,13 @@ async def test_a_workload_goes_after_its_pods_and_all_else_at_once() -> None:
     workload = ops.Ref(kind="StatefulSet", namespace="tailscale", name="ts-web")
     await stage.run(ops.Delete(ref=workload, uid="u", labels=OWNER), delete("ts-web", "u"))
     assert asked == {"StatefulSet": "Foreground", "ServiceAccount": "Background"}
+
+
+async def test_the_orphan_record_is_made_with_its_first_entry_and_grows_with_the_next() -> None:
+    stage = Stage()
+    place = ("ConfigMap", "tailscale", "tailrace-orphans")
+    await stage.run(ops.RecordOrphan(device="n1", note="a"))
+    await stage.run(ops.RecordOrphan(device="n2", note="b"))
+    assert stage.cluster.objects[place]["data"] == {"n1": "a", "n2": "b"}
+    await stage.run(ops.ForgetOrphan(device="n1"))
+    assert stage.cluster.objects[place]["data"] == {"n2": "b"}
