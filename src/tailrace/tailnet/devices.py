@@ -86,8 +86,8 @@ class Schedule:
 
 
 class DeviceList:
-    """Owned by whoever runs `run` in a task. `tailnet` is its name in metrics, "" for the operator's own. `plane` is the control plane to use from then on: it is the same,
-    and what is changed through it is known here."""
+    """Owned by whoever runs `run` in a task. `tailnet` is its name in metrics, "" for the operator's own. `plane` is the
+    control plane to use from then on: it is the same, and what is changed through it is known here."""
 
     def __init__(
         self,

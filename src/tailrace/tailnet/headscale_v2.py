@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import override
 
 from tailrace.tailnet import credentials, domain, oauth, serverinfo, v2, words
-from tailrace.tailnet.port import Device, DeviceId, Nameserver
+from tailrace.tailnet.port import Nameserver
 from tailrace.wire import http
 
 
@@ -31,23 +31,8 @@ class HeadscaleV2(v2.Plane):
         self.name = serverinfo.name_of(client.base_url)
 
     @override
-    def to_device(self, wire: v2.WireDevice) -> Device:
-        last_seen = words.parse_time(wire.lastSeen)
-        name = words.first_label(wire.name)
-        return Device(
-            id=DeviceId(wire.nodeId),
-            name=name,
-            hostname=wire.hostname,
-            fqdn=self._domain.complete(name),
-            addresses=words.sort_addresses(wire.addresses),
-            tags=tuple(sorted(wire.tags or ())),
-            online=last_seen is None,
-            last_seen=last_seen,
-            created=words.parse_time(wire.created),
-            user=None if wire.tags else wire.user or None,
-            advertised_routes=words.sort_routes(wire.advertisedRoutes),
-            enabled_routes=words.sort_routes(wire.enabledRoutes),
-        )
+    def complete(self, name: str) -> str | None:
+        return self._domain.complete(words.first_label(name))
 
     @override
     async def list_nameservers(self) -> tuple[Nameserver, ...] | None:

@@ -11,8 +11,8 @@ from typing import override
 import msgspec
 
 from tailrace import errors
-from tailrace.tailnet import credentials, oauth, v2, words
-from tailrace.tailnet.port import Device, DeviceId, Nameserver
+from tailrace.tailnet import credentials, oauth, v2
+from tailrace.tailnet.port import Nameserver
 from tailrace.wire import call as calls
 from tailrace.wire import http
 
@@ -48,26 +48,9 @@ class Tailscale(v2.Plane):
         self.login_server = login_server
 
     @override
-    def to_device(self, wire: v2.WireDevice) -> Device:
-        last_seen = words.parse_time(wire.lastSeen)
-        # Devices of before the field existed have none; then "never seen since" is how one knows.
-        online = last_seen is None if wire.connectedToControl is None else wire.connectedToControl
-        fqdn = wire.name.rstrip(".")
-        return Device(
-            id=DeviceId(wire.nodeId),
-            name=words.first_label(fqdn),
-            hostname=wire.hostname,
-            fqdn=fqdn if "." in fqdn else None,
-            addresses=words.sort_addresses(wire.addresses),
-            tags=tuple(sorted(wire.tags or ())),
-            online=online,
-            last_seen=None if online else last_seen,
-            created=words.parse_time(wire.created),
-            user=None if wire.tags else wire.user or None,
-            advertised_routes=words.sort_routes(wire.advertisedRoutes),
-            enabled_routes=words.sort_routes(wire.enabledRoutes),
-            endpoints=words.drop_ports(wire.clientConnectivity.endpoints) if wire.clientConnectivity else (),
-        )
+    def complete(self, name: str) -> str | None:
+        fqdn = name.rstrip(".")
+        return fqdn if "." in fqdn else None
 
     @override
     async def list_nameservers(self) -> tuple[Nameserver, ...]:

@@ -1,7 +1,7 @@
 """The API that Tailscale calls v2, as far as Tailscale and Headscale from 0.30 on agree.
 
 Facts: Tailscale's published OpenAPI of `/api/v2`; the tailnet in a path is always `-`, the credential's own.
-`Plane` does the calls; a dialect says what a device means and what may be done (`tailscale`, `headscale_v2`).
+`Plane` does the calls; a dialect adds what the other has not (`tailscale`, `headscale_v2`).
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class WireRoutes(msgspec.Struct):
 
 
 class Plane(abc.ABC):
-    """The calls of `port.ControlPlane`; a dialect adds its name and `to_device`."""
+    """The calls of `port.ControlPlane`; a dialect adds its name and says what a device's full one is."""
 
     dialect: str
 
@@ -124,7 +124,8 @@ class Plane(abc.ABC):
         self._authorizer = authorizer
 
     @abc.abstractmethod
-    def to_device(self, wire: WireDevice) -> Device: ...
+    def complete(self, name: str) -> str | None:
+        """The full name, without trailing dot, of a device that the API calls so; None where it is not known."""
 
     @abc.abstractmethod
     async def find_version(self) -> str | None: ...
@@ -179,11 +180,31 @@ class Plane(abc.ABC):
         call = calls.Call(method="GET", route=DEVICES, query={"fields": "all"})
         found = await self._client.fetch(call, WireDevices)
         # What another tailnet shares with this one is not of this tailnet: its name conflicts with nothing here.
-        return tuple(self.to_device(device) for device in found.devices or () if not device.isExternal)
+        return tuple(self._to_device(device) for device in found.devices or () if not device.isExternal)
 
     async def get_device(self, device: DeviceId) -> Device:
         call = calls.Call(method="GET", route=DEVICE, path={"id": device}, query={"fields": "all"})
-        return self.to_device(await self._client.fetch(call, WireDevice))
+        return self._to_device(await self._client.fetch(call, WireDevice))
+
+    def _to_device(self, wire: WireDevice) -> Device:
+        last_seen = words.parse_time(wire.lastSeen)
+        # Headscale does not tell it, nor Tailscale of old devices; then "never seen since" is how one knows.
+        online = last_seen is None if wire.connectedToControl is None else wire.connectedToControl
+        return Device(
+            id=DeviceId(wire.nodeId),
+            name=words.first_label(wire.name),
+            hostname=wire.hostname,
+            fqdn=self.complete(wire.name),
+            addresses=words.sort_addresses(wire.addresses),
+            tags=tuple(sorted(wire.tags or ())),
+            online=online,
+            last_seen=None if online else last_seen,
+            created=words.parse_time(wire.created),
+            user=None if wire.tags else wire.user or None,
+            advertised_routes=words.sort_routes(wire.advertisedRoutes),
+            enabled_routes=words.sort_routes(wire.enabledRoutes),
+            endpoints=words.drop_ports(wire.clientConnectivity.endpoints) if wire.clientConnectivity else (),
+        )
 
     async def delete_device(self, device: DeviceId) -> None:
         await self._client.send(calls.Call(method="DELETE", route=DEVICE, path={"id": device}))
