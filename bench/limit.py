@@ -176,9 +176,9 @@ def build_event(op: ops.Emit) -> dict[str, Any]:
 async def connect(kubeconfig: Path) -> AsyncIterator[httpx2.AsyncClient]:
     config = kube_config.load_config(kubeconfig=kubeconfig, context=None, in_cluster_ok=False)
     pool = httpx2.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
-    client, _ = kube_config.open_client(config, timeout=httpx2.Timeout(60, pool=None), limits=pool)
-    async with client:
-        yield client
+    calls, watches = kube_config.open_clients(config, timeout=httpx2.Timeout(60, pool=None), limits=pool)
+    async with calls, watches:
+        yield calls
 
 
 async def measure(admin: Path, operator: Path, all_writes: list[Writes], kubelet: Kubelet) -> Limit:
