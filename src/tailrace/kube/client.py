@@ -41,10 +41,6 @@ class Observer(Protocol):
     def __call__(self, verb: str, resource: str, code: int, seconds: float) -> None: ...
 
 
-class ServerVersion(msgspec.Struct):
-    gitVersion: str = ""
-
-
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 
@@ -294,11 +290,6 @@ class Kube:
             "preconditions": {key: value for key, value in preconditions.items() if value},
         }
         await self._call("delete", resource, namespace, name, body=options)
-
-    async def server_version(self) -> str:
-        """What the API server calls itself, such as `v1.36.4`."""
-        body = await self._send("GET", "/version", request="get /version")
-        return self._decode_as(ServerVersion, body, "version").gitVersion
 
     @contextlib.asynccontextmanager
     async def stream[T: Object](
