@@ -143,7 +143,7 @@ def test_the_four_laws_on_every_control_plane(
             await live_through(world, history, kind.edits, kind.key)
             kind.mend(world)
             while not tailnet.edge.has(port.Capability.ROUTES):
-                await tailnet.edge.probe()  # a spoilt one is made again half a minute later
+                await tailnet.edge.probe()  # where no call got through yet
             await kind.settle(world)
             await check_idempotent(kind, world)
             assert world.snapshot() == await kind.build_clean_start(world)

@@ -44,7 +44,7 @@ def grpc(code: int, message: str) -> dict[str, object]:
 def dial(server: FakeServer, keys: dict[str, str], url: str = "http://hs.test") -> connect.Connection:
     wiring = connect.Wiring(clock=FakeClock(), random=lambda: 0.5, transport=server.transport)
     source = credentials.Values(lambda: dict(keys), where="a test")
-    return connect.connect(source, url, base_domain=None, wiring=wiring)
+    return connect.connect(source, url, wiring=wiring)
 
 
 def headscale_v1(**table: object) -> FakeServer:
@@ -399,6 +399,18 @@ async def test_an_ingress_without_a_backend_is_no_old_headscale() -> None:
     plane = dial(FakeServer({}), API_KEY)
     with pytest.raises(errors.Transient, match="does not answer as a Headscale"):
         await plane.list_devices()
+    await plane.close()
+
+
+async def test_the_dialect_is_found_once_and_nothing_else_is_asked() -> None:
+    server = headscale_v1()
+    plane = dial(server, API_KEY)
+    assert not plane.has(Capability.RENAME)
+    for _ in range(2):
+        await plane.list_devices()
+    finding = ["GET /version", "GET /api/v2/tailnet/-/keys"]
+    assert server.lines == [*finding, "GET /api/v1/node", "GET /api/v1/node"]
+    assert plane.has(Capability.RENAME)
     await plane.close()
 
 

@@ -11,8 +11,7 @@
 |                                              | `/api/v2` not known               | headscale_v1    |
 
 Nothing is asked before the first call, so that an operator starts while its control plane is down, and the answer
-is kept. It is found out anew when the kind of the credential changes, and after a long time or a refusal, since
-a server may have been upgraded or a grant changed meanwhile.
+is kept until the kind of the credential changes.
 """
 
 from __future__ import annotations
@@ -46,13 +45,6 @@ from tailrace.wire import call as calls
 from tailrace.wire import clock as clocks
 from tailrace.wire import http, tls
 
-REPROBE_AFTER = 3600.0
-"""Seconds after which what a control plane can do is asked again, with the next call."""
-
-REPROBE_SOON = 30.0
-"""The same, while the last probe found something wrong."""
-
-
 _EMPTY_PAGE = b"<body></body>"
 """With 200 Headscale 0.28 answers so to every path that it does not know. An intermediary's page says something."""
 
@@ -70,30 +62,21 @@ class Wiring:
     transport: httpx2.AsyncBaseTransport | None = None
 
 
-def connect(
-    source: credentials.Source,
-    server: str = "",
-    *,
-    base_domain: str | None = None,
-    wiring: Wiring | None = None,
-) -> Connection:
+def connect(source: credentials.Source, server: str = "", *, wiring: Wiring | None = None) -> Connection:
     """A control plane that finds its dialect with its first call. `server` as `OPERATOR_LOGIN_SERVER`: "" is
-    Tailscale's own; `base_domain` is Headscale's `dns.base_domain`, learned from proxies when it is not given."""
-    return Connection(source, server.rstrip("/"), domain.BaseDomain(base_domain), wiring or Wiring())
+    Tailscale's own."""
+    return Connection(source, server.rstrip("/"), wiring or Wiring())
 
 
 class Connection(delegate.Delegate):
-    def __init__(
-        self, source: credentials.Source, server: str, base_domain: domain.BaseDomain, wiring: Wiring
-    ) -> None:
+    def __init__(self, source: credentials.Source, server: str, wiring: Wiring) -> None:
         self._source = source
         self._server = server
-        self._domain = base_domain
+        self._domain = domain.BaseDomain()
         self._wiring = wiring
         self._finding = asyncio.Lock()
         self._driver: ControlPlane | None = None
         self._kind: type[credentials.Credential] | None = None
-        self._probe_at = float("-inf")
         self._clients: list[http.Http] = []
 
     @property
@@ -107,7 +90,7 @@ class Connection(delegate.Delegate):
         return self._server or tailscale.LOGIN_SERVER
 
     def has(self, capability: Capability) -> bool:
-        """As of the last probe; before the first call nothing is known and nothing is promised."""
+        """Before the first call nothing is known and nothing is promised."""
         return self._driver is not None and self._driver.has(capability)
 
     def learn_fqdn(self, fqdn: str) -> None:
@@ -115,16 +98,11 @@ class Connection(delegate.Delegate):
 
     async def inner(self) -> ControlPlane:
         async with self._finding:
-            driver = await self._current()
-            now = self._wiring.clock.monotonic()
-            if now >= self._probe_at:
-                self._probe_at = now + (REPROBE_AFTER if (await driver.probe()).ok else REPROBE_SOON)
-            return driver
+            return await self._current()
 
     async def probe(self) -> Probe:
         try:
-            async with self._finding:
-                driver = await self._current()
+            driver = await self.inner()
         except errors.TailraceError as error:
             return probing.build_probe(
                 dialect="unknown",
@@ -146,7 +124,6 @@ class Connection(delegate.Delegate):
         if self._driver is None or type(credential) is not self._kind:
             # Clients of a former driver stay open until the end: calls may be under way on them.
             self._driver, self._kind = await self._find(credential), type(credential)
-            self._probe_at = float("-inf")
         return self._driver
 
     async def _find(self, credential: credentials.Credential) -> ControlPlane:

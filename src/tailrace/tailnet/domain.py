@@ -1,11 +1,11 @@
-"""The base domain of a Headscale, which its API does not tell: given by a setting, or learned from a proxy."""
+"""The base domain of a Headscale, which its API does not tell: learned from a proxy."""
 
 from __future__ import annotations
 
 
 class BaseDomain:
-    def __init__(self, domain: str | None = None) -> None:
-        self.domain = (domain or "").strip(".").lower() or None
+    def __init__(self) -> None:
+        self.domain: str | None = None
 
     def complete(self, name: str) -> str | None:
         """The full name of a device, without trailing dot."""

@@ -92,12 +92,12 @@ class HeadscaleV1:
         client: http.Http,
         *,
         source: credentials.Source,
-        base_domain: domain.BaseDomain | None = None,
+        base_domain: domain.BaseDomain,
         clock: clocks.Clock | None = None,
     ) -> None:
         self._client = client
         self._source = source
-        self._domain = base_domain or domain.BaseDomain()
+        self._domain = base_domain
         self._keys = headscale_keys.Keys(client, clock or clocks.SystemClock())
         self.login_server = client.base_url
         self.name = serverinfo.name_of(client.base_url)

@@ -23,10 +23,10 @@ class HeadscaleV2(v2.Plane):
         *,
         source: credentials.Source,
         authorizer: oauth.CredentialAuthorizer,
-        base_domain: domain.BaseDomain | None = None,
+        base_domain: domain.BaseDomain,
     ) -> None:
         super().__init__(client, source=source, authorizer=authorizer)
-        self._domain = base_domain or domain.BaseDomain()
+        self._domain = base_domain
         self.login_server = client.base_url
         self.name = serverinfo.name_of(client.base_url)
 
