@@ -5,6 +5,6 @@ Does not belong here: whatever *runs* (controllers, pods, endpoints: `sandbox.wo
 imported: a twin that shares code with what it judges proves nothing. Called by `sandbox.world` and by tests.
 
 Reading order: `resources` (what kinds exist) → `storage` (versions, history) → `cluster` (every verb) → `writing` (a
-document's way in; `strategies`, `deletion`), `watching` (the way out) → `server` (HTTP; `exchange`, `descriptions`).
+document's way in; `strategies`, `deletion`), `watching` (the way out) → `server` (HTTP; `exchange`, `descriptions`, `admin`).
 `documents`, `rules` and `printing` are pure.
 """

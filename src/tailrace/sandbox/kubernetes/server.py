@@ -10,16 +10,14 @@ import contextlib
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from tailrace.errors import TailraceError
 from tailrace.sandbox.faults import Faults
-from tailrace.sandbox.kubernetes import discovery, impersonation, status
+from tailrace.sandbox.kubernetes import admin, discovery, impersonation, status
 from tailrace.sandbox.kubernetes.admission import ANONYMOUS, User
 from tailrace.sandbox.kubernetes.answers import Presenter, encode
 from tailrace.sandbox.kubernetes.cluster import Cluster, PatchKind
@@ -48,7 +46,6 @@ log = structlog.get_logger(__name__)
 
 BOOKMARK_SECONDS = 60.0
 _WATCH_SECONDS = (1800.0, 3600.0)
-ADMIN_PREFIX = "/sandbox/"
 _HEALTH = ("/healthz", "/livez", "/readyz")
 _PATH_VERBS = {"POST": "post", "PUT": "put", "PATCH": "patch", "DELETE": "delete", "HEAD": "head"}
 _INSIDE = ("attach", "exec", "portforward", "proxy")
@@ -79,8 +76,6 @@ class ApiServer:
         self.requests: Counter[tuple[str, str, str]] = Counter()
         self.read_log: LogReader = lambda *_: None
         self.mute = False  # watches stay open and say nothing
-        # By method and path; `*` is a part of the path that is handed on, before the body. What is answered may take
-        # time; None is a plain success.
         self.admin: dict[tuple[str, str], Callable[..., Any]] = {
             ("POST", "watches/cut"): lambda _: self.cut_watches(),
             ("POST", "watches/mute"): lambda _: setattr(self, "mute", True),
@@ -113,7 +108,7 @@ class ApiServer:
             return
         call = Call()
         try:
-            if not scope["path"].startswith(ADMIN_PREFIX) and (verdict := self.faults.verdict()):
+            if not scope["path"].startswith(admin.PREFIX) and (verdict := self.faults.verdict()):
                 raise build_failure(*verdict)
             request = Request(scope, await read_all(receive))
             user = self._authenticate(request)
@@ -151,8 +146,9 @@ class ApiServer:
 
     async def _answer_path(self, request: Request, user: User) -> Answer:
         path = request.path.rstrip("/") or "/"
-        if path.startswith(ADMIN_PREFIX):
-            return await self._administer(request, path, user)
+        if path.startswith(admin.PREFIX):
+            self.cluster.access.check(user, Attributes(verb=request.method.lower(), path=path))
+            return await admin.answer(self.admin, request)
         self.cluster.access.check(user, Attributes(verb=_PATH_VERBS.get(request.method, "get"), path=path))
         if path.startswith(_HEALTH):
             return Answer(b"ok", media="text/plain; charset=utf-8")
@@ -166,29 +162,6 @@ class ApiServer:
         if request.method != "GET":
             raise status.method_not_allowed()
         return Answer(found)
-
-    async def _administer(self, request: Request, path: str, user: User) -> Answer:
-        """The hand of whoever runs the sandbox; only an administrator has it."""
-        act = self._find_admin(request.method, path.removeprefix(ADMIN_PREFIX).split("/"))
-        self.cluster.access.check(user, Attributes(verb=request.method.lower(), path=path))
-        if act is None:
-            raise status.no_such_resource()
-        try:
-            done = act(request.document("") if request.body.strip() else {})
-            told = await done if isinstance(done, Awaitable) else done
-        except (ValueError, KeyError, TypeError, OSError, TailraceError) as wrong:
-            raise status.bad_request(str(wrong)) from None
-        success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
-        return Answer(encode(success if told is None else told))
-
-    def _find_admin(self, method: str, asked: list[str]) -> Callable[[Doc], Any] | None:
-        for (known, template), act in self.admin.items():
-            parts = template.split("/")
-            if known == method and len(parts) == len(asked):
-                pairs = list(zip(parts, asked, strict=True))
-                if all(part in ("*", given) for part, given in pairs):
-                    return partial(act, *(given for part, given in pairs if part == "*"))
-        return None
 
     # Resources ---------------------------------------------------------------------------------------------------
 
