@@ -106,8 +106,8 @@ def forbidden(group: str, resource: str, name: str, why: str, causes: list[Doc] 
     return ApiError(403, "Forbidden", message, _details(group, resource, name, causes=causes))
 
 
-def invalid(group: str, kind: str, name: str, errors: Iterable[Any]) -> ApiError:
-    """422 for field errors (`validation.FieldError`: `str(error)` is the message, `cause()` its cause)."""
+def invalid(group: str, kind: str, name: str, errors: Iterable[Cause]) -> ApiError:
+    """422 for field errors; `str` of one is its message."""
     found = list(errors)
     texts = list(dict.fromkeys(str(error) for error in found))
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"

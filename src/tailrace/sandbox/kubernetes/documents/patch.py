@@ -61,7 +61,7 @@ def _show(tokens: Sequence[str]) -> str:
     return "/".join(t.replace("~", "~0").replace("/", "~1") for t in tokens)
 
 
-def _index(items: list[Any], token: str, *, length: int) -> int:
+def _index(token: str, *, length: int) -> int:
     plain = token.removeprefix("-")
     if not (plain.isascii() and plain.isdigit()) or (len(plain) > 1 and plain[0] == "0"):
         raise PatchError(422, f"strconv.Atoi: parsing {_quote(token)}: invalid syntax")
@@ -83,7 +83,7 @@ def _parent(box: Doc, tokens: Sequence[str], verb: str) -> Any:
         if isinstance(here, dict) and token in here:
             here = here[token]
         elif isinstance(here, list):
-            here = here[_index(here, token, length=len(here))]
+            here = here[_index(token, length=len(here))]
         else:
             raise PatchError(
                 422,
@@ -100,7 +100,7 @@ def _parent(box: Doc, tokens: Sequence[str], verb: str) -> Any:
 def _read(box: Doc, tokens: Sequence[str], verb: str) -> Any:
     parent, last = _parent(box, tokens, verb), tokens[-1]
     if isinstance(parent, list):
-        return parent[_index(parent, last, length=len(parent))]
+        return parent[_index(last, length=len(parent))]
     if last not in parent:
         raise PatchError(
             422, f"{verb} operation does not apply: doc is missing key: {_show(tokens)}: missing value"
@@ -119,13 +119,13 @@ def _put(box: Doc, tokens: Sequence[str], value: Any, verb: str) -> None:
     elif last == "-":
         parent.append(value)
     else:
-        parent.insert(_index(parent, last, length=len(parent) + 1), value)
+        parent.insert(_index(last, length=len(parent) + 1), value)
 
 
 def _remove(box: Doc, tokens: Sequence[str], op: Mapping[str, Any]) -> None:
     parent, last = _parent(box, tokens, "remove"), tokens[-1]
     if isinstance(parent, list):
-        del parent[_index(parent, last, length=len(parent))]
+        del parent[_index(last, length=len(parent))]
     elif last in parent:
         del parent[last]
     else:

@@ -220,11 +220,6 @@ def prune(doc: Doc, schema: Schema) -> tuple[Doc, list[str]]:
     return _prune(doc, schema, "", dropped), dropped
 
 
-def unknown_fields(doc: Doc, schema: Schema) -> list[str]:
-    """Paths of fields that the schema does not know, in document order."""
-    return prune(doc, schema)[1]
-
-
 def _prune(value: Any, schema: Schema, path: str, dropped: list[str]) -> Any:
     if isinstance(value, dict):
         properties, others = schema.properties, schema.additional
