@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -19,7 +19,7 @@ from tailrace.cli import output
 from tailrace.cli.cluster import Operator
 from tailrace.cli.exits import Exit
 from tailrace.cli.look import NO_CREDENTIALS, Sight, look, open_plane
-from tailrace.fleet import adoption, removal
+from tailrace.fleet import removal
 from tailrace.fleet.world import Children
 from tailrace.kinds.sweep import controller as sweep
 from tailrace.kinds.sweep import judge
@@ -261,7 +261,7 @@ async def clean(ground: Ground, row: Row, finding: Finding, world: Inputs) -> Ro
         return fail(row, "its pods do not end")
     except errors.TailraceError as error:
         return fail(row, str(error))
-    return change(row, "deleted")
+    return dataclasses.replace(row, outcome="deleted")
 
 
 async def remove_proxy(ground: Ground, executor: Executor, finding: Finding) -> None:
@@ -273,8 +273,7 @@ async def remove_proxy(ground: Ground, executor: Executor, finding: Finding) -> 
             if (namespace, name) in find_roots(sight)[parent]:
                 raise errors.Conflict("its object exists again")
             proxies = sight.fleet.gather_proxies(parent, Key(namespace, name))
-            running = adoption.find_running(sight.fleet.stores.deployments.list())
-            if running is not None and adoption.has_foreign(proxies.values()):
+            if sight.fleet.stand_back(None, proxies) is not None:
                 raise errors.Conflict("it is the official operator's, which runs and takes it away itself")
             plan = build_removal(sight, finding, tuple(proxies.values()))
         if not proxies:
@@ -299,11 +298,7 @@ def build_removal(sight: Sight, finding: Finding, proxies: Sequence[Children]) -
 
 def fail(row: Row, why: str) -> Row:
     output.tell(f"it stays: {why}")
-    return change(row, f"failed: {why}")
-
-
-def change(row: Row, outcome: str) -> Row:
-    return dataclasses.replace(row, outcome=outcome)
+    return dataclasses.replace(row, outcome=f"failed: {why}")
 
 
 # --- printing --------------------------------------------------------------------------------------------------
@@ -340,12 +335,11 @@ def describe_verdict(row: Row) -> str:
     return "if shared" if row.verdict == Verdict.SHARED else "no"
 
 
-def summarize(rows: Iterable[Row]) -> str:
+def summarize(rows: Sequence[Row]) -> str:
     """What a person can do now."""
-    found = list(rows)
-    going = sum(row.goes for row in found)
-    shared = sum(row.verdict == Verdict.SHARED and not row.goes for row in found)
-    said = [f"{going} of {len(found)} would go: add --yes to delete them." if going else "Nothing would go."]
+    going = sum(row.goes for row in rows)
+    shared = sum(row.verdict == Verdict.SHARED and not row.goes for row in rows)
+    said = [f"{going} of {len(rows)} would go: add --yes to delete them." if going else "Nothing would go."]
     if shared:
         said.append(
             f"{shared} may be another cluster's with the same tags: --include-shared-tags counts them too, "
