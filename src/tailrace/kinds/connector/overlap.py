@@ -174,7 +174,9 @@ def describe_dns(wanted: Sequence[str], nameservers: Sequence[port.Nameserver] |
         )
         return
     behind = {
-        found: route for found in nameservers for route in reversed(plain) if overlaps(found.address, route)
+        found: route
+        for found in nameservers
+        if (route := next((route for route in plain if overlaps(found.address, route)), None)) is not None
     }
     if not behind:
         listed = ", ".join(dict.fromkeys(found.address for found in nameservers)) or "there is none"
