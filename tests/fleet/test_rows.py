@@ -252,8 +252,11 @@ async def test_a_running_pod_is_bumped_when_its_configuration_changes() -> None:
         await world.settle(WEB)
         (place,) = (p for p in world.ours() if p[0] == "Secret")
         (pod,) = (p for p in world.cluster.objects if p[0] == "Pod")
-        started = {"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}}
+        known = {"metadata": {"annotations": {names.REFRESHED_AT: "2026-01-01T00:00:00+00:00"}}}
+        started = {"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}}
+        world.cluster.edit(resources.SECRETS, place[1], place[2], known)
         world.cluster.edit(resources.PODS, pod[1], pod[2], started)
+        await world.settle(WEB)
         assert names.REFRESH not in world.cluster.objects[pod]["metadata"].get("annotations", {})
         annotate("tailscale.com/hostname", "other")(world)
         await world.settle(WEB)
