@@ -36,13 +36,13 @@ def show(plan: ops.Plan) -> list[str]:
 def test_each_tailnet_has_its_own_plan() -> None:
     """Two Headscales may both have a device 7; only the right one is touched."""
     assert decide.list_tailnets(RECORD) == ("", "lab")
-    own, lab = decide.decide(RECORD), decide.decide(RECORD, "lab")
+    own, lab = decide.decide(RECORD, ""), decide.decide(RECORD, "lab")
     assert (own.tailnet, show(own)) == ("", ["delete 7", "strike off 7", "delete n9", "strike off n9"])
     assert (lab.tailnet, show(lab)) == ("lab", ["delete 7", "strike off lab.7"])
 
 
 def test_no_record_is_nothing_to_do() -> None:
-    assert decide.decide(None) == ops.Plan()
+    assert decide.decide(None, "") == ops.Plan()
     assert decide.list_tailnets(None) == ()
 
 

@@ -166,7 +166,7 @@ class World[P: Tailnet = MemoryPlane]:
         if record and record.get("data"):
             found = await self.cluster.get(resources.CONFIG_MAPS, "tailrace-orphans", HOME)
             with contextlib.suppress(errors.TailraceError):
-                await self.fleet.executor.run(orphan_decide.decide(found))
+                await self.fleet.executor.run(orphan_decide.decide(found, ""))
 
     def conditions(
         self, name: str = "web", namespace: str = "demo", kind: str = "Service"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tailrace.api import kube
@@ -70,7 +70,3 @@ def find_base(proxies: Mapping[str, Children], usual: str) -> str:
 def is_foreign(children: Children) -> bool:
     """It runs and has no Secret of its name: the official operator's one StatefulSet for all replicas."""
     return children.state is None and (children.statefulset is not None or children.pod is not None)
-
-
-def list_running(proxies: Sequence[Children]) -> list[Children]:
-    return [c for c in proxies if c.statefulset is not None or c.pod is not None]

@@ -25,7 +25,6 @@ class Request:
     replicas: int
     hostnames: tuple[str, ...]  # of each replica
     routes: tuple[str, ...]  # sorted; those of an exit node are among them
-    exit_node: bool
     app_connector: bool
     tags: tuple[str, ...]  # sorted
     mode: Mode
@@ -66,7 +65,6 @@ def read_request(connector: Connector, defaults: Defaults) -> Request:
         replicas=min(replicas, MOST),
         hostnames=hostnames,
         routes=routes.sort((*advertised, *(EXIT if asked.exitNode else ()))),
-        exit_node=asked.exitNode,
         app_connector=asked.appConnector is not None,
         tags=tags,
         mode=mode,

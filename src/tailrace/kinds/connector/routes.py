@@ -79,14 +79,6 @@ def build_via(site: int, network: IPv4Network) -> IPv6Network:
     return IPv6Network((address, 96 + network.prefixlen))
 
 
-def read_via(network: IPv6Network) -> tuple[int, IPv4Network] | None:
-    """Site and IPv4 network of a 4via6 prefix; None when it is none."""
-    if not network.subnet_of(VIA) or check_via(network):
-        return None
-    value = int(network.network_address)
-    return value >> 32 & (SITES - 1), IPv4Network((value & 0xFFFF_FFFF, network.prefixlen - 96))
-
-
 # --- approval --------------------------------------------------------------------------------------------------
 
 

@@ -61,7 +61,7 @@ def list_users(record: kube.ConfigMap | None, tailnet: str) -> tuple[str, ...]:
     return tuple(f"the orphaned device {entry.note.name or entry.device}" for entry in found)
 
 
-def decide(record: kube.ConfigMap | None, tailnet: str = "") -> ops.Plan:
+def decide(record: kube.ConfigMap | None, tailnet: str) -> ops.Plan:
     """Delete every device that the record has of one tailnet, then strike it off; one after the other, so that a control
     plane that has just come back is not overrun."""
     stages = [
