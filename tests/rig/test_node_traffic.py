@@ -6,8 +6,6 @@ names (`machine.names`). Skipped, by name, where a program, root or a cgroup hie
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -20,15 +18,14 @@ from typing import Any
 import pytest
 
 from tailrace.api import names
-from tests.rig import apiserver, needs, tailnet
-from tests.rig.apiserver import Server
+from tests.rig import apiserver, needs
 from tests.rig.machine import cgroups, programs, settings
-from tests.rig.machine.guests import run_app, start_operator, wait_until
+from tests.rig.machine.guests import Guests, open_machine, run_app, settle, wait_until
 from tests.rig.machine.laptop import Laptop, start_laptop
-from tests.rig.machine.node import Machine, start_machine
+from tests.rig.machine.node import Machine
 from tests.rig.machine.space import ROOT
 
-HOME = "tailscale"
+HOME = apiserver.HOME
 ENFORCE = "pod-security.kubernetes.io/enforce"
 MEBIBYTES = int(os.environ.get("TAILRACE_RIG_TRANSFER", "256"))
 LACK = programs.explain_lack()
@@ -47,18 +44,10 @@ _DNS = "exec dnsmasq -k -C /dev/null -u root -R -h --address=/answer.rig/192.0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ground:
+class Ground(Guests):
     """Everything that runs."""
 
-    machine: Machine
-    headscale: tailnet.Headscale
     laptop: Laptop
-    operator: Server
-
-    def apply(self, *documents: dict[str, Any]) -> None:
-        file = self.machine.folder / "documents.json"
-        file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}))
-        self.machine.kubectl("apply", "-f", str(file))
 
     def enforce(self, level: str) -> None:
         """The level of pod security in the namespace of the proxies."""
@@ -76,48 +65,27 @@ class Ground:
         spec = {"selector": {"app": app}, "ports": rows} | ({"clusterIP": cluster_ip} if cluster_ip else {})
         metadata = {"name": name, "annotations": told, "labels": {"app": "exposed"}}
         self.apply({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
-        try:
-            self.machine.kubectl("wait", "--for=condition=Ready", f"service/{name}", "--timeout=180s")
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.describe()}") from None
+        self.wait_for(f"service/{name}", "condition=Ready")
         return self.find_addresses(name)[0]
-
-    def describe(self) -> str:
-        """What there is, for a test that failed."""
-        shown = self.machine.kubectl("describe", "pods,statefulsets,services", "-A")
-        return f"{shown[-6000:]}\n{self.operator.log.read_text()[-3000:]}"
 
     def forgive(self) -> None:
         """A server that has just begun to listen knows no roles for a moment: what was said of it counts for nothing."""
         self.operator.log.write_bytes(b"")
 
-    def list_devices(self) -> dict[str, Any]:
-        nodes = json.loads(self.headscale.cli("nodes", "list", "-o", "json")) or []
-        return {node["given_name"]: node for node in nodes if node["given_name"] != "laptop"}
-
-    def find_addresses(self, name: str) -> list[str]:
-        """IPv4, IPv6."""
-        found: list[str] = self.list_devices()[name]["ip_addresses"]
-        return sorted(found, key=lambda address: ":" in address)
+    def list_proxies(self) -> dict[str, Any]:
+        """Every device but the laptop."""
+        return {name: device for name, device in self.list_devices().items() if name != "laptop"}
 
     def find_pod(self, service: str) -> dict[str, Any]:
         """The proxy's."""
-        selector = f"{names.PARENT_NAME}={service}"
-        found: dict[str, Any] = json.loads(
-            self.machine.kubectl("get", "pods", "-n", HOME, "-l", selector, "-o", "json")
-        )
-        (pod,) = found["items"]
+        (pod,) = self.find_pods(service)
         assert isinstance(pod, dict)
         return pod
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with contextlib.ExitStack() as stack:
-        try:
-            running = stack.enter_context(start_machine(tmp_path_factory.mktemp("machine")))
-        except needs.Forbidden as error:
-            needs.skip_for(error)
+    with open_machine(tmp_path_factory.mktemp("machine")) as running:
         yield running
 
 
@@ -126,30 +94,22 @@ def ground(everything: Ground) -> Iterator[Ground]:
     """It is left as it was found, after a test that failed too."""
     yield everything
     everything.machine.kubectl("delete", "services", "-l", "app=exposed", "--timeout=180s")
-    assert everything.list_devices() == {}
+    assert everything.list_proxies() == {}
 
 
 @pytest.fixture(scope="module")
 def everything(machine: Machine) -> Iterator[Ground]:
     """The tailnet, the operator and what is to be reached."""
-    folder, network = machine.folder, machine.space.network
-    apiserver.furnish(machine.kubectl)
-    with contextlib.ExitStack() as stack:
-        headscale = stack.enter_context(
-            tailnet.start_headscale(folder / "headscale", host=settings.ADDRESS, network=network)
-        )
-        operator = start_operator(machine, headscale)
-        stack.callback(operator.end)
+    with settle(machine) as (headscale, operator):
         key = headscale.cli("preauthkeys", "create", "--tags", "tag:k8s")
-        laptop = stack.enter_context(start_laptop(folder / "laptop", machine, headscale.url, key))
-        running = Ground(machine=machine, headscale=headscale, laptop=laptop, operator=operator)
-        running.apply(
-            run_app("web", _WEB.format(size=MEBIBYTES), {"httpGet": {"port": 8080, "path": "/sum"}}),
-            run_app("names", _DNS, {"tcpSocket": {"port": 53}}),
-        )
-        machine.kubectl("rollout", "status", "deployment/web", "deployment/names", "--timeout=180s")
-        yield running
-        assert "forbidden" not in operator.log.read_text()
+        with start_laptop(machine.folder / "laptop", machine, headscale.url, key) as laptop:
+            running = Ground(machine=machine, headscale=headscale, operator=operator, laptop=laptop)
+            running.apply(
+                run_app("web", _WEB.format(size=MEBIBYTES), {"httpGet": {"port": 8080, "path": "/sum"}}),
+                run_app("names", _DNS, {"tcpSocket": {"port": 53}}),
+            )
+            machine.kubectl("rollout", "status", "deployment/web", "deployment/names", "--timeout=180s")
+            yield running
 
 
 # The machine --------------------------------------------------------------------------------------------------------
@@ -271,7 +231,7 @@ def test_every_cable_that_is_pulled_mends_itself_in_both_modes(ground: Ground) -
     ports = {"one": 8080}
     for name in ("kernel", "userspace"):
         ground.expose(name, "web", ports, **{names.MODE: name})
-    devices = {name: device["id"] for name, device in ground.list_devices().items()}
+    devices = {name: device["id"] for name, device in ground.list_proxies().items()}
     assert devices.keys() == {"kernel", "userspace"}
     assert [is_privileged(ground.find_pod(name)) for name in devices] == [n == "kernel" for n in devices]
     check_all(ground)
@@ -287,7 +247,7 @@ def test_every_cable_that_is_pulled_mends_itself_in_both_modes(ground: Ground) -
         ground.machine.kubectl("delete", "pod", "-n", HOME, pod, "--grace-period=0", "--force")
     wait_until("new pods run", lambda: all(count_starts(ground, name) == 1 for name in devices))
     check_all(ground)
-    assert {name: device["id"] for name, device in ground.list_devices().items()} == devices
+    assert {name: device["id"] for name, device in ground.list_proxies().items()} == devices
 
     ground.machine.space.kill("containerd")
     for name in devices:  # pods do not need it
@@ -299,14 +259,14 @@ def test_every_cable_that_is_pulled_mends_itself_in_both_modes(ground: Ground) -
         ground.headscale.cli("nodes", "delete", "-i", str(identity), "--force")
     wait_until("there are new devices", lambda: is_renewed(ground, devices))
     check_all(ground)
-    assert ground.list_devices().keys() == devices.keys()
+    assert ground.list_proxies().keys() == devices.keys()
 
 
 def test_traffic_outlives_whatever_is_in_charge_and_what_was_missed_is_made_up_for(ground: Ground) -> None:
     """Headscale is away, the API server and the operator are killed: the device is the same and answers again."""
     ground.enforce("restricted")
     device = ground.expose("steady", "web", {"one": 8080})
-    identity = ground.list_devices()["steady"]["id"]
+    identity = ground.list_proxies()["steady"]["id"]
     url = f"http://{device}:8080/"
     assert ground.laptop.eventually(url) == b"hello from web\n"
 
@@ -331,13 +291,13 @@ def test_traffic_outlives_whatever_is_in_charge_and_what_was_missed_is_made_up_f
         assert ground.laptop.eventually(url) == b"hello from web\n", "nor the operator"
     finally:
         ground.operator.start()
-    wait_until("the device is renamed", lambda: ground.list_devices().keys() == {"renamed", "later"})
-    assert ground.list_devices()["renamed"]["id"] == identity
+    wait_until("the device is renamed", lambda: ground.list_proxies().keys() == {"renamed", "later"})
+    assert ground.list_proxies()["renamed"]["id"] == identity
     check_all(ground)
 
 
 def check_all(ground: Ground) -> None:
-    for name in ground.list_devices():
+    for name in ground.list_proxies():
         address = ground.find_addresses(name)[0]
         assert ground.laptop.eventually(f"http://{address}:8080/") == b"hello from web\n"
 
@@ -352,5 +312,5 @@ def count_starts(ground: Ground, service: str) -> int:
 
 
 def is_renewed(ground: Ground, devices: dict[str, Any]) -> bool:
-    now = {name: device["id"] for name, device in ground.list_devices().items()}
+    now = {name: device["id"] for name, device in ground.list_proxies().items()}
     return now.keys() == devices.keys() and not set(now.values()) & set(devices.values())

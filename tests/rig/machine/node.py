@@ -31,6 +31,12 @@ ip route add {settings.SERVICES} dev cni0
 echo 1 > /proc/sys/net/ipv4/ip_forward
 echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables || true
 """
+_NETWORK6 = f"""
+ip address add {settings.ADDRESS6}/64 dev node0 nodad
+ip address add {settings.GATEWAY6}/64 dev cni0 nodad
+ip route add {settings.SERVICES6} dev cni0
+echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,7 +156,7 @@ def choose_snapshotter(inside: space.Space) -> str:
 
 
 def bring_up(machine: Machine) -> None:
-    machine.space.run("sh", "-ec", _NETWORK)
+    machine.space.run("sh", "-ec", _NETWORK + (_NETWORK6 if settings.TWO_STACKS else ""))
     for name in ("etcd", "containerd", "kube-apiserver", "dnsmasq"):
         machine.start(name)
     admin = f"--kubeconfig={machine.folder / 'admin.kubeconfig'}"

@@ -24,13 +24,15 @@ LAN, LAN_HOST = "192.168.77.0/24", "192.168.77.10"
 INTERNET_HOST = "203.0.113.10"
 HOME, HOME_HOST = "192.168.88.0/24", "192.168.88.10"
 PORT = 8080
+NAME, NAMED = "answer.rig", "192.0.2.7"  # what the client tells by DNS
 WHO = "/cgi-bin/who"
+NAMES_LOG = "dnsmasq.log"
 SCRIPT = """\
 #!/bin/sh
-address=${{REMOTE_ADDR##*:}}  # as IPv6 writes an address of IPv4
+address=${{REMOTE_ADDR#[}} && address=${{address%]}}
 echo Content-Type: text/plain
 echo
-echo "{name} sees ${{address%]}}"
+echo "{name} sees ${{address#::ffff:}}"  # as IPv6 writes an address of IPv4
 """
 
 
@@ -40,6 +42,10 @@ class Outside:
 
     client: Laptop
     router: Laptop
+
+    def list_questions(self) -> str:
+        """What the client's DNS server was asked, and by whom."""
+        return (self.client.folder / NAMES_LOG).read_text()
 
 
 @contextlib.contextmanager
@@ -65,6 +71,7 @@ def start_outside(folder: Path, machine: Machine, headscale: tailnet.Headscale) 
         router.ask("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
         for far in (client, router, home, lan, internet):
             stack.enter_context(serve(far))
+        stack.enter_context(answer_names(client, machine))
         for far, more in (
             (client, ("--accept-routes", "--netfilter-mode=off")),
             (router, (f"--advertise-routes={HOME}",)),
@@ -105,6 +112,21 @@ def serve(place: Laptop) -> Iterator[None]:
     busybox = programs.find("busybox")
     command = [*place.network, busybox, "httpd", "-f", "-p", str(PORT), "-h", str(who.parents[1])]
     server = Server(command=command, log=place.folder / "httpd.log")
+    server.start()
+    try:
+        yield
+    finally:
+        server.end(kill=True)
+
+
+@contextlib.contextmanager
+def answer_names(place: Laptop, machine: Machine) -> Iterator[None]:
+    """A DNS server that writes down who asks."""
+    found = f"LD_LIBRARY_PATH={machine.environment['LD_LIBRARY_PATH']}"
+    command = [*place.network, "env", found, programs.find("dnsmasq"), "--keep-in-foreground"]
+    command += ["--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts", "--pid-file="]
+    command += ["--log-queries", "--log-facility=-", f"--address=/{NAME}/{NAMED}"]
+    server = Server(command=command, log=place.folder / NAMES_LOG)
     server.start()
     try:
         yield

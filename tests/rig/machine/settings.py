@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.rig import needs
 from tests.rig.machine import images, programs
 
 NODE = "node1"
@@ -17,6 +18,10 @@ ADDRESS = "10.77.0.1"
 GATEWAY = "10.244.0.1"  # of the pods
 PODS = "10.244.0.0/24"
 SERVICES = "10.96.0.0/16"
+ADDRESS6, GATEWAY6 = "fd00:77::1", "fd00:10:244::1"
+PODS6, SERVICES6 = "fd00:10:244::/64", "fd00:10:96::/112"
+TWO_STACKS = not needs.has_ipv6()
+"""Whether the node has IPv6 as well: where the machine has it."""
 API = f"https://{ADDRESS}:6443"
 SOCKET = "/run/containerd/containerd.sock"
 TOKENS = {
@@ -78,7 +83,7 @@ def build_commands(folder: Path, found: Mapping[str, str]) -> dict[str, list[str
             f"--token-auth-file={folder / 'tokens.csv'}",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
-            f"--service-cluster-ip-range={SERVICES}",
+            f"--service-cluster-ip-range={join(SERVICES, SERVICES6)}",
             "--allow-privileged=true",
             "--endpoint-reconciler-type=master-count",
             "--kubelet-preferred-address-types=InternalIP",
@@ -98,7 +103,7 @@ def build_commands(folder: Path, found: Mapping[str, str]) -> dict[str, list[str
             f"--kubeconfig={folder / 'kubelet.kubeconfig'}",
             f"--cert-dir={folder / 'kubelet-certs'}",
             f"--hostname-override={NODE}",
-            f"--node-ip={ADDRESS}",
+            f"--node-ip={join(ADDRESS, ADDRESS6)}",
         ],
         "kube-proxy": [f"--config={folder / 'kube-proxy.json'}"],
         "dnsmasq": [
@@ -111,15 +116,24 @@ def build_commands(folder: Path, found: Mapping[str, str]) -> dict[str, list[str
     return {name: [found[name], *words] for name, words in arguments.items()}
 
 
+def join(ipv4: str, ipv6: str) -> str:
+    """What the node has of both, as its servers write it."""
+    return f"{ipv4},{ipv6}" if TWO_STACKS else ipv4
+
+
 def describe_network() -> dict[str, Any]:
     """Pods on one bridge, which exists before them; the last addresses are for machines beside them."""
     ranges = [[{"subnet": PODS, "rangeEnd": "10.244.0.199", "gateway": GATEWAY}]]
+    routes = [{"dst": "0.0.0.0/0"}]
+    if TWO_STACKS:
+        ranges.append([{"subnet": PODS6, "gateway": GATEWAY6}])
+        routes.append({"dst": "::/0"})
     bridge = {
         "type": "bridge",
         "bridge": "cni0",
         "isGateway": True,
         "hairpinMode": True,
-        "ipam": {"type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}]},
+        "ipam": {"type": "host-local", "ranges": ranges, "routes": routes},
     }
     return {"cniVersion": "0.4.0", "name": "rig", "plugins": [bridge]}
 
@@ -155,7 +169,7 @@ def describe_proxy(folder: Path) -> dict[str, Any]:
         "clientConnection": {"kubeconfig": str(folder / "kube-proxy.kubeconfig")},
         "mode": "nftables",
         "bindAddress": ADDRESS,
-        "clusterCIDR": PODS,
+        "clusterCIDR": join(PODS, PODS6),
         "hostnameOverride": NODE,
         "oomScoreAdj": 0,
         # These limits belong to the whole machine.
