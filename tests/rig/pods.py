@@ -42,7 +42,6 @@ class Run:
     ip: str
     process: subprocess.Popen[bytes]
     ready: bool = False
-    starts: int = 1
     seen: str = field(
         default=""
     )  # annotations at the last look: a change makes a kubelet look at its Secrets
@@ -70,16 +69,19 @@ class Pods:
         for uid in list(self._runs):
             self._end(uid)
 
-    def log_of(self, name: str) -> str:
-        return "".join(
-            (r.folder / "log").read_text() for r in self._runs.values() if r.pod["metadata"]["name"] == name
-        )
+    @property
+    def logs(self) -> list[Path]:
+        """Of those that run."""
+        return [run.folder / "log" for run in self._runs.values()]
 
-    def kill(self, name: str) -> None:
-        """SIGKILL to a pod's processes; it is started again."""
-        for run in self._runs.values():
-            if run.pod["metadata"]["name"] == name:
-                os.killpg(run.process.pid, 9)
+    async def kill(self, name: str) -> None:
+        """SIGKILL to a pod's processes. It is started again, and healthy when this returns: until the last of the old
+        processes is gone they may answer, and what is pulled next would meet a pod that starts."""
+        (run,) = (run for run in self._runs.values() if run.pod["metadata"]["name"] == name)
+        killed = run.process
+        os.killpg(killed.pid, 9)
+        while run.process is killed or not await asyncio.to_thread(_is_healthy, run.ip):
+            await asyncio.sleep(PERIOD)
 
     # Steps of a kubelet ------------------------------------------------------------------------------------------
 
@@ -119,7 +121,6 @@ class Pods:
             run.seen = noted
             self._write_files(run.folder, await self._files(pod))
         if run.process.poll() is not None:
-            run.starts += 1
             run.process = await self._launch(pod, run.folder, run.ip)
         ready = await asyncio.to_thread(_is_healthy, run.ip)
         if ready != run.ready:

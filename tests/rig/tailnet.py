@@ -55,10 +55,14 @@ class Headscale:
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
+    @property
+    def log(self) -> Path:
+        return self.folder / "headscale.log"
+
     def up(self) -> None:
         """Start it (again); its database stays."""
         command = [*self.network, self.program, "serve", "-c", self._config()]
-        self._server = Server(command=command, log=self.folder / "headscale.log")
+        self._server = Server(command=command, log=self.log)
         self._server.start()
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
@@ -66,9 +70,7 @@ class Headscale:
                 self.cli("health")
                 return
             time.sleep(0.05)
-        raise AssertionError(
-            f"Headscale did not come up:\n{(self.folder / 'headscale.log').read_text()[-2000:]}"
-        )
+        raise AssertionError(f"Headscale did not come up:\n{self.log.read_text()[-2000:]}")
 
     def down(self) -> None:
         if self._server is not None:
@@ -80,6 +82,14 @@ class Headscale:
         done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
         assert done.returncode == 0, f"headscale {' '.join(arguments[:2])}: {done.stderr}"
         return done.stdout.strip()
+
+    def read_host(self, device: str) -> dict[str, object]:
+        """What a device has told of itself, which no command shows."""
+        ask = "SELECT host_info FROM nodes WHERE given_name = ? AND deleted_at IS NULL"
+        with contextlib.closing(sqlite3.connect(self.folder / "db.sqlite", timeout=30)) as rows:
+            (told,) = rows.execute(ask, (device,)).fetchone()
+        found: dict[str, object] = json.loads(told)
+        return found
 
     def _config(self) -> str:
         return str(self.folder / "config.yaml")
@@ -189,15 +199,19 @@ class Node:
     socks: str
     program: str
 
+    @property
+    def log(self) -> Path:
+        return self.folder / "tailscaled.log"
+
     def cli(self, *arguments: str, check: bool = True) -> str:
         command = [self.program, f"--socket={self.folder / 'tailscaled.sock'}", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
         assert done.returncode == 0 or not check, f"tailscale {arguments[0]}: {done.stderr}"
         return done.stdout
 
-    def status(self) -> dict[str, object]:
-        found: dict[str, object] = json.loads(self.cli("status", "--json"))
-        return found
+    def describe(self) -> str:
+        """Which way it has to each peer and to the relay, for a test that failed."""
+        return f"{self.cli('status', check=False)}\n{self.cli('netcheck', check=False)}"
 
 
 @contextlib.contextmanager
@@ -211,8 +225,8 @@ def start_node(folder: Path, login_server: str, auth_key: str, hostname: str, *m
         *(found["tailscaled"], "--tun=userspace-networking", "--port=0"),
         *(f"--statedir={folder}", f"--socket={folder / 'tailscaled.sock'}", f"--socks5-server={socks}"),
     ]
-    daemon = Server(command=command, log=folder / "tailscaled.log")
     node = Node(folder=folder, socks=socks, program=found["tailscale"])
+    daemon = Server(command=command, log=node.log)
     try:
         daemon.start()
         deadline = time.monotonic() + PATIENCE

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +16,14 @@ import pytest
 
 from tailrace.api import names
 from tests.rig import apiserver, needs, tailnet
-from tests.rig.apiserver import Server
 from tests.rig.machine import outside, programs, settings
-from tests.rig.machine.guests import run_app, start_operator, wait_until
-from tests.rig.machine.node import Machine, start_machine
+from tests.rig.machine.guests import PATIENCE, Guests, hear, open_machine, run_app, settle, wait_until
+from tests.rig.machine.node import Machine
 from tests.rig.machine.outside import Outside, start_outside
 
 HOME = apiserver.HOME
 LACK = programs.explain_lack()
-PATIENCE = 120.0  # seconds, on a machine that others load
+NO_IPV6 = needs.explain(rights=[needs.has_ipv6])
 FAIL_OVER = 15.0  # seconds: Headscale asks the routers of a route every ten, and waits for five
 DOMAIN = "rig.internal"
 LABEL = {"app": "routed"}  # of every object that a test makes
@@ -43,38 +41,10 @@ chmod +x who && exec httpd -f -p {outside.PORT} -h /www
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stage:
+class Stage(Guests):
     """Everything that runs."""
 
-    machine: Machine
-    headscale: tailnet.Headscale
     world: Outside
-    operator: Server
-
-    def apply(self, *documents: dict[str, Any]) -> None:
-        file = self.machine.folder / "documents.json"
-        file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}))
-        self.machine.kubectl("apply", "-f", str(file))
-
-    def get(self, *arguments: str) -> Any:
-        return json.loads(self.machine.kubectl("get", *arguments, "-o", "json"))
-
-    def wait_for(self, what: str, condition: str) -> None:
-        """Until an object has this condition, as `kubectl wait` writes it."""
-        try:
-            self.machine.kubectl("wait", f"--for={condition}", what, f"--timeout={PATIENCE:.0f}s")
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.describe()}") from None
-
-    def describe(self) -> str:
-        """What there is, for a test that failed."""
-        shown = self.machine.kubectl("describe", "services,connectors,proxyclasses", "-l", SELECTOR)
-        pods = self.machine.kubectl("describe", "pods", "-n", HOME)
-        return f"{shown[-4000:]}\n{pods[-6000:]}\n{self.operator.log.read_text()[-3000:]}"
-
-    def list_devices(self) -> dict[str, Any]:
-        nodes = json.loads(self.headscale.cli("nodes", "list", "-o", "json")) or []
-        return {node["given_name"]: node for node in nodes}
 
     def approve(self, device: str, *routes: str) -> None:
         identity = str(self.list_devices()[device]["id"])
@@ -90,15 +60,9 @@ class Stage:
         finally:
             self.headscale.cli("nodes", "rename", "-i", identity, device)
 
-    def find_pods(self, parent: str) -> list[Any]:
-        """The proxies' pods of a Service or Connector, by name."""
-        selector = f"{names.PARENT_NAME}={parent}"
-        found: list[Any] = self.get("pods", "-n", HOME, "-l", selector)["items"]
-        return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
-
     def find_address(self, device: str) -> str:
         """Its IPv4 address on the tailnet."""
-        return next(str(ip) for ip in self.list_devices()[device]["ip_addresses"] if "." in ip)
+        return self.find_addresses(device)[0]
 
     def wait_told(self, what: str, kind: str, reason: str) -> None:
         """Until this condition of an object is false for this reason."""
@@ -111,14 +75,22 @@ class Stage:
         """Those that are ready."""
         return [pod for pod in self.find_pods(parent) if is_ready(pod)]
 
-    def fetch(self, name: str) -> str:
-        """What a pod gets from a Service of this name."""
-        url = f"http://{name}.default.svc.cluster.local:{outside.PORT}{outside.WHO}"
-        get = ("timeout", "5", "wget", "-q", "-O", "-", url)
-        return self.machine.kubectl("exec", "deployment/web", "--", *get).strip()
+    def run_in_pod(self, *command: str) -> str:
+        return self.machine.kubectl("exec", "deployment/web", "--", "timeout", "5", *command).strip()
 
-    def fetch_soon(self, name: str, wanted: str) -> None:
-        hear(lambda: self.fetch(name), {wanted}, self.describe)
+    def fetch(self, name: str, record: str = "a") -> str:
+        """What a pod gets from a Service of this name, at the address of this kind that the name has."""
+        address = self.look_up(record, build_host(name))
+        host = f"[{address}]" if record == "aaaa" else address
+        return self.run_in_pod("wget", "-q", "-O", "-", f"http://{host}:{outside.PORT}{outside.WHO}")
+
+    def look_up(self, record: str, name: str, *server: str) -> str:
+        """The last address that a pod gets by DNS, from the cluster's server or this one."""
+        said = self.run_in_pod("nslookup", f"-type={record}", name, *server)
+        return said.rpartition("Address: ")[2].split()[0]
+
+    def fetch_soon(self, name: str, wanted: str, record: str = "a") -> None:
+        hear(lambda: self.fetch(name, record), {wanted}, self.describe)
 
     def ask(self, where: str) -> str:
         """What the client gets from there."""
@@ -153,55 +125,25 @@ class Stage:
             self.machine.ctr("tasks", "resume", task)
 
 
-def hear(
-    ask: Callable[[], str], wanted: set[str], describe: Callable[[], str], limit: float = PATIENCE
-) -> str:
-    """Ask until the answer is one of these; which one.
-
-    Raises:
-        AssertionError: it never was; with the last answer, and what there is.
-    """
-    deadline = time.monotonic() + limit
-    while True:
-        try:
-            said = ask()
-        except AssertionError as error:
-            said = str(error)
-        if said in wanted:
-            return said
-        assert time.monotonic() < deadline, f"{said}, and not {wanted}\n{describe()}"
-        time.sleep(0.3)
-
-
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with contextlib.ExitStack() as stack:
-        try:
-            running = stack.enter_context(start_machine(tmp_path_factory.mktemp("routing")))
-        except needs.Forbidden as error:
-            needs.skip_for(error)
+    with open_machine(tmp_path_factory.mktemp("routing")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def everything(machine: Machine) -> Iterator[Stage]:
     """The tailnet, the operator, the world outside and a pod that asks and is asked."""
-    folder, network = machine.folder, machine.space.network
-    apiserver.furnish(machine.kubectl)
-    with contextlib.ExitStack() as stack:
-        headscale = stack.enter_context(
-            tailnet.start_headscale(folder / "headscale", host=settings.ADDRESS, network=network)
-        )
-        operator = start_operator(machine, headscale)
-        stack.callback(operator.end)
-        world = stack.enter_context(start_outside(folder / "outside", machine, headscale))
-        running = Stage(machine=machine, headscale=headscale, world=world, operator=operator)
+    with (
+        settle(machine) as (headscale, operator),
+        start_outside(machine.folder / "outside", machine, headscale) as world,
+    ):
+        running = Stage(machine=machine, headscale=headscale, operator=operator, world=world)
         web = run_app("web", _WEB, {"tcpSocket": {"port": outside.PORT}})
         port = {"port": 80, "targetPort": outside.PORT}
         running.apply(web, service("web", {"selector": {"app": "web"}, "ports": [port]}, labels={}))
         machine.kubectl("rollout", "status", "deployment/web", "--timeout=180s")
         yield running
-        assert "forbidden" not in operator.log.read_text()
 
 
 @pytest.fixture
@@ -212,6 +154,11 @@ def stage(everything: Stage) -> Iterator[Stage]:
         everything.machine.kubectl("delete", kinds, "-l", SELECTOR, f"--timeout={PATIENCE:.0f}s")
     wait_until("devices are gone", lambda: everything.list_devices().keys() == OUTSIDERS)
     everything.approve("router", "")
+
+
+def build_host(name: str) -> str:
+    """The cluster's name of a Service."""
+    return f"{name}.default.svc.cluster.local"
 
 
 def service(
@@ -287,6 +234,28 @@ def test_a_name_that_moves_to_another_device_is_followed(stage: Stage) -> None:
             stage.fetch_soon("follower", f"router sees {proxy}")
 
 
+def test_a_pod_asks_a_device_by_udp(stage: Stage) -> None:
+    """A DNS question, whose source is the proxy's address on the tailnet."""
+    stage.apply(egress("resolver", **{names.TAILNET_FQDN: f"client.{DOMAIN}"}))
+    stage.wait_for("service/resolver", "condition=Ready")
+
+    def ask() -> str:
+        return stage.look_up("a", outside.NAME, stage.look_up("a", build_host("resolver")))
+
+    hear(ask, {outside.NAMED}, stage.describe)
+    proxy = stage.find_address("resolver")
+    assert f"query[A] {outside.NAME} from {proxy}" in stage.world.list_questions()
+
+
+@pytest.mark.skipif(bool(NO_IPV6), reason=NO_IPV6)
+def test_a_pod_reaches_a_device_by_ipv6(stage: Stage) -> None:
+    """The Service's name has an IPv6 address of the proxy, and what comes there is led to the device's."""
+    _, ipv6 = stage.find_addresses("client")
+    stage.apply(egress("six", **{names.TAILNET_IP: ipv6}))
+    stage.wait_for("service/six", "condition=Ready")
+    stage.fetch_soon("six", f"client sees {stage.find_addresses('six')[1]}", record="aaaa")
+
+
 # Connector ----------------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +307,23 @@ def test_a_route_has_two_ways_and_keeps_serving_when_one_is_lost(stage: Stage) -
     wait_until("both serve again", lambda: len(stage.list_serving("pair")) == 2)
     stage.ask_until(lan, {f"lan sees {pod['status']['podIP']}" for pod in stage.list_serving("pair")})
     stage.wait_for("connector/pair", "condition=Ready")
+
+
+def test_an_app_connector_says_that_it_is_one_and_serves_the_routes_it_was_given(stage: Stage) -> None:
+    """To the tailnet, and by the bytes. Its domains would come with the policy, where Headscale takes none."""
+    spec = {"hostname": "apps", "appConnector": {"routes": [outside.LAN]}}
+    stage.apply(own("Connector", "apps", spec, **{names.APPROVE_ROUTES: "true"}))
+    stage.wait_for("connector/apps", "condition=Ready")
+    (pod,) = stage.find_pods("apps")
+    stage.ask_soon(f"{outside.LAN_HOST}:{outside.PORT}", f"lan sees {pod['status']['podIP']}")
+    assert stage.headscale.read_host("apps")["AppConnector"] is True
+
+    domains = {"name": "apps", "domains": ["example.com"], "connectors": ["tag:k8s"]}
+    given = {"target": ["*"], "app": {"tailscale.com/app-connectors": [domains]}}
+    file = stage.machine.folder / "policy.json"
+    file.write_text(json.dumps(tailnet.POLICY | {"nodeAttrs": [given]}))
+    with pytest.raises(AssertionError, match="app"):
+        stage.headscale.cli("policy", "set", "-f", str(file))
 
 
 def is_ready(pod: dict[str, Any]) -> bool:
