@@ -327,24 +327,6 @@ async def test_a_device_that_was_deleted_and_shall_be_new_is_made_anew_once() ->
         assert world.plane.calls["mint_key"] == 2
 
 
-@pytest.mark.anyio
-async def test_a_pod_whose_secret_was_deleted_starts_anew_with_another() -> None:
-    """It does not notice by itself that its state has nowhere to go. While its device is connected the name is taken."""
-    async with open_world() as world:
-        world.cluster.put(resources.SERVICES, build_service())
-        await world.settle(WEB)
-        (place,) = (p for p in world.ours() if p[0] == "Secret")
-        (pod,) = (p for p in world.cluster.objects if p[0] == "Pod")
-        before = world.cluster.objects[pod]["metadata"]["uid"]
-        world.cluster._drop(place)
-        await world.settle(WEB)
-        assert world.conditions()["Accepted"][1] == "NameConflict"
-        world.plane.set_online(world.plane.devices[0].id, False)
-        await world.settle(WEB)
-        assert world.cluster.objects[pod]["metadata"]["uid"] != before
-        assert world.conditions()["Online"][:2] == ("True", "Connected")
-
-
 # --- what goes ---------------------------------------------------------------------------------------------------
 
 

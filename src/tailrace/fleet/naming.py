@@ -14,14 +14,21 @@ def list_own_tags(w: World) -> tuple[str, ...]:
     return tuple(sorted({*w.wish.tags, *w.install.defaults.tags}))
 
 
+def is_made_for_us(w: World, device: port.Device) -> bool:
+    """A device that was made for the same tags as ours and is no other proxy's."""
+    mine = device.id not in w.tailnet.claimed and bool(device.tags)
+    return mine and set(device.tags) <= {*list_own_tags(w)}
+
+
 def is_replaceable(w: World, device: port.Device) -> bool:
-    """A dead device that was made for the same tags as ours: nobody's live machine."""
-    dead = not device.online and device.id not in w.tailnet.claimed
-    return dead and bool(device.tags) and set(device.tags) <= {*list_own_tags(w)}
+    """Of these a dead one: nobody's live machine."""
+    return not device.online and is_made_for_us(w, device)
 
 
 def find_conflict(w: World) -> port.Device | None:
     """The device that keeps us from the hostname, by the root's own rule; None when the way is free."""
+    if must_stop(w):
+        return None
     for device in w.tailnet.namesakes:
         match w.wish.on_conflict:
             case OnConflict.FAIL:
@@ -33,9 +40,18 @@ def find_conflict(w: World) -> port.Device | None:
     return None
 
 
+def must_stop(w: World) -> bool:
+    """The Secret was deleted under a running proxy, so nothing tells its device; but one that can only be its has the
+    name, and keeps it for as long as the proxy runs."""
+    if not w.lost_secret or w.wish.on_conflict is not OnConflict.REPLACE_OFFLINE:
+        return False
+    live = [device for device in w.tailnet.namesakes if device.online]
+    return bool(live) and all(is_made_for_us(w, device) for device in live)
+
+
 def decide_dead_devices(w: World) -> list[ops.Op]:
     """Devices that must go before a key is minted, so that the new one gets the clean name."""
-    if not w.needs_key:
+    if not w.needs_key or must_stop(w):
         return []
     found: list[ops.Op] = []
     if w.state is not None and w.device is not None and (w.must_recreate or w.state.wants_key):

@@ -79,6 +79,8 @@ def decide_proxy(
 ) -> list[Sequence[ops.Op | None]]:
     """The stages. `early` goes with the first children; `kept` are annotations that the Secret has for the caller; `hold`
     leaves a live StatefulSet as it is for now."""
+    if naming.must_stop(w):
+        return [[removal.decide_stop(w.children)]]
     return [
         [*naming.decide_dead_devices(w), decide_former_keys(w)],
         # In each stage what the next one waits for longest is sent first: the key, then the StatefulSet.
@@ -250,7 +252,7 @@ def decide_device(w: World) -> list[ops.Op]:
 def decide_events(w: World) -> list[ops.Op]:
     """What happened to the device, told once."""
     found: list[ops.Op] = []
-    if w.needs_key and w.wish.on_conflict is OnConflict.REPLACE_OFFLINE:
+    if w.needs_key and w.wish.on_conflict is OnConflict.REPLACE_OFFLINE and not naming.must_stop(w):
         found += [
             claims.emit(
                 w.root,

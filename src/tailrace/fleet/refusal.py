@@ -69,11 +69,16 @@ def refuse(
 
 
 def refuse_name(w: World, taken_by: port.Device, shown: Mapping[str, Any] | None = None) -> ops.Plan:
-    """Another device has the name; the device list tells when it goes."""
+    """Another device has the name; the device list tells when it goes. One that was made for us may be going already."""
     refusal = Refusal(
         reason=Reason.NAME_CONFLICT,
         message=naming.describe_conflict(w, taken_by),
         event=EventReason.NAME_CONFLICT,
     )
     plan = refuse(w.root, refusal, w.now, shown=shown)
-    return dataclasses.replace(plan, result=ops.Result(waiting_on="the name"), tailnet=w.wish.tailnet)
+    return dataclasses.replace(
+        plan,
+        result=ops.Result(waiting_on="the name"),
+        interest=naming.is_made_for_us(w, taken_by),
+        tailnet=w.wish.tailnet,
+    )
