@@ -37,6 +37,19 @@ def remove_devices(world: World[Any]) -> None:
             world.plane.remove(device.id)
 
 
+def lose(kind: str) -> Edit:
+    """Somebody deletes all children of a kind by hand, pods included. What a Secret takes with it is in
+    `test_lost_secret`."""
+
+    def work(world: World[Any]) -> None:
+        for place in [p for p in world.ours() if p[0] == kind]:
+            world.cluster.remove(place, foreground=True)
+
+    return work
+
+
+LOSSES = {f"{kind} lost": lose(kind) for kind in ("StatefulSet", "ServiceAccount", "Role", "RoleBinding")}
+
 FAULTS = (
     errors.Transient("the connection broke"),
     errors.Conflict("somebody wrote in between"),

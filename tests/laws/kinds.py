@@ -13,7 +13,7 @@ from tailrace.kube import resources
 from tailrace.kube.resource import Key, Resource
 from tailrace.tailnet import port
 from tailrace.tailnet.memory import MemoryPlane
-from tests.laws.histories import WEB, Edit, annotate, change, remove_devices
+from tests.laws.histories import LOSSES, WEB, Edit, annotate, change, lose, remove_devices
 from tests.support.tailnets import Tailnet
 from tests.support.world import World, build_class, build_egress, build_service, open_world
 
@@ -116,6 +116,7 @@ EXPOSED = Kind(
         "expose": annotate(EXPOSE, "true"),
         "device deleted": remove_devices,
         "recreate": annotate("tailrace.dev/recreate", "1"),
+        **LOSSES,
     },
 )
 
@@ -176,6 +177,8 @@ EGRESS = Kind(
         "route refused": approve(),
         "exposed too": annotate(EXPOSE, "true"),
         "not exposed": annotate(EXPOSE, None),
+        "headless Service lost": lose("Service"),
+        **LOSSES,
     },
 )
 
@@ -215,6 +218,8 @@ CONNECTOR_EDITS: dict[str, Edit] = {
     "userspace": note("tailrace.dev/mode", "userspace"),
     "recreate": note("tailrace.dev/recreate", "1"),
     "device deleted": remove_devices,
+    "budget lost": lose("PodDisruptionBudget"),
+    **LOSSES,
 }
 
 

@@ -51,6 +51,7 @@ class MemoryCluster:
         self._applied: dict[tuple[Place, str, str], dict[str, Any]] = {}
         self._versions = itertools.count(1)
         self._stores: dict[str, tuple[Store[Any], Resource[Any]]] = {}
+        self._devices: dict[Place, str] = {}  # which a pod is, whatever became of its Secret
 
     # --- what the executor and the prober call -----------------------------------------------------------------
 
@@ -237,7 +238,9 @@ class MemoryCluster:
                     "reissue_authkey": None,
                 },
             )
+        state = msgspec.convert(self.objects[place], kube.ProxySecret)
         self.objects[pod]["spec"]["booted"] = True
+        self._devices[pod] = kube.decode_key(state.data.device_id)
         self._advertise(place)
 
     def _advertise(self, place: Place) -> None:
@@ -258,8 +261,7 @@ class MemoryCluster:
     def _stop(self, pod: Place) -> None:
         if pod not in self.objects:
             return
-        found = self.objects.get(("Secret", pod[1], self.objects[pod]["spec"]["secret"]))
-        device = kube.decode_key(found["data"].get("device_id", "")) if found else ""
+        device = self._devices.pop(pod, "")
         for known in self._plane.devices:
             if known.id == device:
                 self._plane.set_online(known.id, False)
