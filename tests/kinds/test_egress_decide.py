@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from tailrace import errors
 from tailrace.api import kube, names
 from tailrace.api.conditions import ConditionType
 from tailrace.api.proxyclass import ProxyClass, Spec, Tailscale
 from tailrace.fleet.claims import Claim
 from tailrace.fleet.ranges import Range
 from tailrace.fleet.world import Admission, Children, Class, Tailnet
-from tailrace.kinds.egress import decide, original, request, target
+from tailrace.kinds.egress import decide, failure, original, request, target
 from tailrace.kinds.egress.inputs import Inputs
 from tailrace.plan import ops
 from tailrace.proxy import secret
@@ -408,3 +409,99 @@ def test_the_pod_carries_the_addresses_of_the_name_that_it_leads_to() -> None:
     assert read_addresses(build(to("nas.lab.example"), proxies=running)) == ""
     moved = device("db", addresses=("100.64.0.10",))
     assert read_addresses(build(to("db.lab.example"), moved, proxies=running)) == "100.64.0.10"
+
+
+# --- the families of the name in the cluster -------------------------------------------------------------------
+
+FOUR, SIX = "100.64.0.9", "fd7a:115c:a1e0::9"
+BOTH = {"ipFamilyPolicy": "PreferDualStack"}
+ONE = {family: {"ipFamilyPolicy": "SingleStack", "ipFamilies": [family]} for family in ("IPv4", "IPv6")}
+
+
+def find_headless(plan: ops.Plan) -> dict[str, Any] | None:
+    applied = (op.manifest for op in plan.ops if isinstance(op, ops.Apply))
+    return next((dict(m) for m in applied if m["kind"] == "Service"), None)
+
+
+def follow(where: str, *families: str, former: str) -> ops.Plan:
+    """The plan for this target, when the headless Service was made for another and has these families."""
+    first = build(to(former), device("db"))
+    made = find_headless(decide.decide(first))
+    assert made is not None
+    live: kube.Service = msgspec.convert(made, kube.Service)
+    live = msgspec.structs.replace(live, spec=msgspec.structs.replace(live.spec, ipFamilies=families))
+    children = Children(others=(("Service", live),))
+    return decide.decide(build(to(where), device("db"), proxies={first.place.secret_name: children}))
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("db.lab.example", BOTH),
+        (FOUR, ONE["IPv4"]),
+        (SIX, ONE["IPv6"]),
+        (PRINTER, ONE["IPv4"]),
+        ("fd7a:115c:a1e0:b1a:0:7:c0a8:114", ONE["IPv6"]),
+    ],
+)
+def test_the_name_has_the_families_that_are_led_on_from(where: str, expected: dict[str, Any]) -> None:
+    """Of a device by its name both; of a literal address its own, or clients would ask where nobody leads on."""
+    made = find_headless(decide.decide(build(to(where), device("db"))))
+    assert made is not None
+    assert {k: v for k, v in made["spec"].items() if k.startswith("ipFamil")} == expected
+
+
+@pytest.mark.parametrize(
+    ("where", "former", "families", "alone"),
+    [
+        (FOUR, "db.lab.example", ("IPv4", "IPv6"), True),  # as an older version made it
+        (SIX, "db.lab.example", ("IPv4", "IPv6"), True),
+        (SIX, FOUR, ("IPv4",), True),
+        (FOUR, SIX, ("IPv6",), True),
+        (SIX, SIX, ("IPv4", "IPv6"), True),  # somebody changed it
+        (FOUR, "db.lab.example", ("IPv4",), False),  # a cluster of one family: nothing can be refused
+        ("db.lab.example", FOUR, ("IPv4",), False),
+    ],
+)
+def test_a_family_that_a_cluster_may_lack_comes_first_and_alone(
+    where: str, former: str, families: tuple[str, ...], alone: bool
+) -> None:
+    """In place, with what is remembered; the key, the device and the pod come once the cluster has taken it."""
+    plan = follow(where, *families, former=former)
+    made = find_headless(plan)
+    assert made is not None
+    assert names.ORIGINAL in made["metadata"]["annotations"]
+    assert (len(plan.ops) == 1) is alone
+    assert any(isinstance(op, ops.MintKey) for op in plan.ops) is not alone
+
+
+def test_a_name_that_has_its_family_is_not_written_again() -> None:
+    plan = follow(SIX, "IPv6", former=SIX)
+    assert find_headless(plan) is None
+    assert any(isinstance(op, ops.MintKey) for op in plan.ops)
+
+
+REFUSED = 'PATCH /api: 422 Service "ts-far" is invalid: spec.ipFamilies[0]: Invalid value: "{}": not configured on this cluster'
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "part"),
+    [
+        (
+            SIX,
+            REFUSED.format("IPv6"),
+            f"{names.TAILNET_IP} {SIX} is an IPv6 address, and this cluster has no IPv6",
+        ),
+        (FOUR, REFUSED.format("IPv4"), "or the device's name in tailscale.com/tailnet-fqdn"),
+        (SIX, "PATCH /api: 422 spec.ports[0].port: Invalid value: 0", "spec.ports[0].port: Invalid value"),
+        ("db.lab.example", REFUSED.format("IPv6"), "spec.ipFamilies[0]"),
+    ],
+)
+def test_a_cluster_without_the_family_is_told_with_a_remedy(where: str, error: str, part: str) -> None:
+    """Any other refusal in the server's words."""
+    i = build(to(where), device("db"))
+    plan = ops.Plan() if where == "db.lab.example" else decide.decide(i)
+    said = failure.decide_failure(i, plan, errors.Terminal(error, reason="InternalError"))
+    status, reason, message = told(said, ConditionType.PROVISIONED)
+    assert (status, reason) == ("False", "RefusedByCluster")
+    assert part in message

@@ -17,6 +17,7 @@ from tailrace.sandbox.world import POD_CIDR, Options, World
 pytestmark = pytest.mark.anyio
 LAN, PRINTER = "192.168.1.0/24", "192.168.1.20"
 CLASS = "tailscale.com/proxy-class"
+NAME = "tailscale.com/parent-resource"
 
 type Doc = dict[str, Any]
 
@@ -185,3 +186,61 @@ async def test_a_name_is_followed_to_the_addresses_that_its_device_moves_to(tmp_
         await until(world, carries, "by-name")
         await heard(world, "by-name", "device: db")
         await says(world, "by-name", "Ready", "Ready")
+
+
+async def test_a_literal_target_gives_its_name_one_family_and_its_spec_survives_the_change(
+    tmp_path: Path,
+) -> None:
+    """From a name to an address and back; one of a family that the cluster lacks is told once, and nothing is touched."""
+    async with working(tmp_path) as world:
+        database = world.join("db")
+        _, six = (str(address) for address in database.node.addresses)
+
+        def families() -> tuple[str, list[str]]:
+            (found,) = (
+                s.doc["spec"]
+                for s in world.cluster.store.all(("", "services")).values()
+                if s.doc["spec"].get("clusterIP") == "None"
+            )
+            return found["ipFamilyPolicy"], found["ipFamilies"]
+
+        world.apply([egress("db", tailnet_fqdn=database.node.fqdn)])
+        await heard(world, "db", "device: db")
+        assert families() == ("PreferDualStack", ["IPv4"])
+        world.apply([egress("db", tailnet_ip=database.address)])
+        await until(world, lambda: families() == ("SingleStack", ["IPv4"]), "db")
+        await says(world, "db", "Ready", "Ready")
+        world.apply([egress("db", tailnet_ip=six)])
+        told = await says(world, "db", "Provisioned", "RefusedByCluster")
+        assert f"tailscale.com/tailnet-ip {six} is an IPv6 address, and this cluster has no IPv6" in told
+        assert families() == ("SingleStack", ["IPv4"])
+        world.apply([egress("db", tailnet_fqdn=database.node.fqdn)])
+        await until(world, lambda: families() == ("PreferDualStack", ["IPv4"]), "db")
+        await says(world, "db", "Ready", "Ready")
+        await heard(world, "db", "device: db")
+        world.apply([egress("db")])
+        await until(world, lambda: not find(world, "db")["metadata"].get("finalizers"), "db")
+        assert find(world, "db")["spec"]["externalName"] == "placeholder"
+
+
+async def test_an_address_of_a_family_that_the_cluster_lacks_makes_nothing_and_asks_no_more(
+    tmp_path: Path,
+) -> None:
+    """No key, no device; the refused write is not sent again until something changes."""
+    async with working(tmp_path) as world:
+        database, other = world.join("db"), world.join("nas")
+        _, six = (str(address) for address in database.node.addresses)
+        world.apply([egress("six", tailnet_ip=six)])
+        await says(world, "six", "Provisioned", "RefusedByCluster")
+        world.apply([egress("other", tailnet_ip=other.address)])
+        await says(world, "other", "Ready", "Ready")
+        asked = world.api.requests.items()
+        patched = sum(n for (_, verb, what), n in asked if (verb, what) == ("patch", "services"))
+        assert (
+            patched <= 3 + 2
+        )  # of the other: headless, finalizer, rewrite; its own status is news of the first
+        labels = [
+            s.doc["metadata"].get("labels", {}) for s in world.cluster.store.all(("", "secrets")).values()
+        ]
+        assert [found[NAME] for found in labels if NAME in found] == ["other"]
+        assert {node.name for node in world.plane.tailnet.nodes.all()} == {"db", "nas", "default-other"}

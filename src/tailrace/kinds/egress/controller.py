@@ -51,7 +51,7 @@ class Egresses:
         self.controller.watch(shared.namespaces, self.map_all)
         self.controller.watch(shared.classes, self.map_class)
         self.controller.watch(shared.nodes, self.map_ranges)
-        self.controller.watch(shared.service_cidrs, self.map_ranges)
+        self.controller.watch(shared.service_cidrs, self.map_all)
         self.fleet.serve(self.controller, "svc", self.fleet.list_services)
         self.fleet.tailnets.subscribe(self.note_devices)
         metrics.EGRESS_PROXIES.set(0)
@@ -73,7 +73,8 @@ class Egresses:
         yield from self.fleet.map_hostname(BY_HOSTNAME, before, after)
 
     def map_all(self, event: Event[Any]) -> Iterable[Key]:
-        """The proxies' namespace may admit privileged pods now."""
+        """The proxies' namespace may admit privileged pods now, or the cluster has Services of another range, maybe of another
+        family."""
         return [key_of(s) for s in self.list_egresses()]
 
     def map_class(self, event: Event[Any]) -> Iterable[Key]:
@@ -81,7 +82,7 @@ class Egresses:
         name = event.obj.metadata.name
         return [key_of(s) for s in self.list_egresses() if self.fleet.read_class(s) == name]
 
-    def map_ranges(self, event: Event[kube.Node] | Event[kube.ServiceCIDR]) -> Iterable[Key]:
+    def map_ranges(self, event: Event[kube.Node]) -> Iterable[Key]:
         """This cluster's ranges are others now: whoever accepts routes may be concerned."""
         concerned = self.list_egresses() if stores.has_new_spec(event) else ()
         return [key_of(s) for s in concerned if self.accepts_routes(s)]

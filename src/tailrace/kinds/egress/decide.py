@@ -5,6 +5,7 @@
     an older Service has the hostname, or no privileged pods ─► say so
     its ProxyClass or Tailnet is not there yet ─► say so, wait
     name taken on the tailnet ─► replace the dead, or say so
+    its name in the cluster has not the family of a literal target ─► that first
     otherwise ─► children, key, device, rewrite, status: whatever is missing
 
 A crash between any two operations leaves a world that has its own row here or in `fleet.provision`; there is no other
@@ -40,7 +41,7 @@ def decide(i: Inputs) -> ops.Plan:
     if case.world.place.leftovers:
         return services.decide_leftovers(i, case.world.place.leftovers)
     if case.world.moves:
-        return removal.decide_move(case)
+        return original.decide_families(case) or removal.decide_move(case)
     return decide_proxy(case)
 
 
@@ -78,6 +79,9 @@ def decide_proxy(case: Case) -> ops.Plan:
     conflict = naming.find_conflict(w) if w.needs_key else None
     if conflict is not None:
         return refusal.refuse_name(w, conflict)
+    first = original.decide_families(case)
+    if first is not None:
+        return first
     proxy = provision.build_spec(w, target.find_end(case))
     wanted = [original.build_headless(case), *provision.build_metrics(proxy)]
     beside = provision.decide_others(w.children.others, wanted)

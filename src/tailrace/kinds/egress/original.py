@@ -17,7 +17,8 @@ import msgspec
 from tailrace.api import kube, names
 from tailrace.fleet.world import Children, Place, Root
 from tailrace.kinds.egress.inputs import Case, Inputs
-from tailrace.plan import ops
+from tailrace.plan import diff, ops
+from tailrace.proxy import spec
 
 LOST = (
     "clusterIPs",
@@ -30,6 +31,8 @@ LOST = (
     "loadBalancerSourceRanges",
 )
 """Fields that the API server takes away from an ExternalName by itself, so that they must be given back."""
+
+TURN = "the proxy's name in the cluster"
 
 
 def build_headless(case: Case) -> dict[str, Any]:
@@ -55,11 +58,30 @@ def build_headless(case: Case) -> dict[str, Any]:
         },
         "spec": {
             "clusterIP": "None",
-            "ipFamilyPolicy": "PreferDualStack",
+            **choose_families(case),
             "selector": {names.APP: case.world.root.meta.uid},
             **({"ports": ports} if ports else {}),
         },
     }
+
+
+def choose_families(case: Case) -> dict[str, Any]:
+    """The name has addresses of the families that are led on from: that of a literal target alone, of a device both."""
+    if not isinstance(case.wish.target, spec.TailnetAddress):
+        return {"ipFamilyPolicy": "PreferDualStack"}
+    family = f"IPv{ipaddress.ip_address(case.wish.target.ip).version}"
+    return {"ipFamilyPolicy": "SingleStack", "ipFamilies": [family]}
+
+
+def decide_families(case: Case) -> ops.Plan | None:
+    """The headless Service of a literal target, alone, until it has the target's family: a cluster without that family
+    refuses it, and then neither key nor device is to be touched."""
+    wanted, live = build_headless(case), case.world.children.headless
+    families = wanted["spec"].get("ipFamilies")
+    if families is None or (live is not None and list(live.spec.ipFamilies) == families):
+        return None
+    stages = ops.stages([diff.decide_apply(wanted, live)])
+    return ops.Plan(stages=stages, result=ops.Result(waiting_on=TURN), owner=case.world.root.owner)
 
 
 def remember(case: Case) -> dict[str, str]:
