@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tailrace.api import kube
 from tailrace.cli.exits import Exit
+from tailrace.cli.rooms import count_ready
 from tailrace.sandbox.controlplane.control import TAILSCALE_SCOPES
 from tailrace.sandbox.kubernetes.resources import Ref
 from tailrace.sandbox.world import World
@@ -286,3 +288,29 @@ def test_a_device_that_stands_in_a_routed_network_is_told(town: Town, knower: Pe
     assert "nas (10.7.0.5) in 10.7.0.0/24" in read(knower.type("explain", "connector/lan"))["note"]
     town.on(lambda world: world.plane.tailnet.nodes.update(nas, endpoints=["10.9.0.5:41641"]))
     assert "note" not in read(knower.type("explain", "connector/lan"))
+
+
+@pytest.mark.parametrize(
+    ("families", "endpoints", "expected"),
+    [
+        (("IPv4", "IPv6"), {"IPv4": (True, True, None), "IPv6": (True, False, False)}, 3),
+        (("IPv6", "IPv4"), {"IPv4": (True, True, None), "IPv6": (True, False, False)}, 1),
+        (("IPv4", "IPv6"), {"IPv4": (False,), "IPv6": (True,)}, 0),
+        (("IPv4",), {"FQDN": (True,)}, 1),
+        ((), {}, 0),
+    ],
+)
+def test_a_pod_of_both_families_counts_once(
+    families: tuple[str, ...], endpoints: dict[str, tuple[bool | None, ...]], expected: int
+) -> None:
+    service = kube.Service(spec=kube.ServiceSpec(ipFamilies=families))
+    slices = [
+        kube.EndpointSlice(
+            addressType=kind,
+            endpoints=tuple(
+                kube.Endpoint(conditions=kube.EndpointConditions(ready=ready)) for ready in conditions
+            ),
+        )
+        for kind, conditions in endpoints.items()
+    ]
+    assert count_ready(service, slices) == expected

@@ -5,6 +5,7 @@ A kind that comes later is one more function here and one more row in `ROOMS`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,13 +77,19 @@ def describe_exposure(sight: Sight, i: ServiceInputs, service: kube.Service) -> 
         yield from describe_choices(sight, service, wish.proxy_class, i.proxy_class, wish.tailnet)
     place = find_place(i.proxies, proxy_names.build_child_name("svc", i.namespace, i.name))
     yield from describe_proxy(i.install.namespace, place, i.tailnet, wish.tailnet)
-    yield "ready endpoints", str(count_ready(i.slices))
+    yield "ready endpoints", str(count_ready(service, i.slices))
     for sentence in (*wish.violations, *wish.later, *wish.unknown):
         yield "wrong", sentence
 
 
-def count_ready(slices: Iterable[kube.EndpointSlice]) -> int:
-    return sum(1 for s in slices for e in s.endpoints or () if e.conditions.ready is not False)
+def count_ready(service: kube.Service, slices: Iterable[kube.EndpointSlice]) -> int:
+    """Those of the Service's first family: a pod with addresses of both has an endpoint of each. Where somebody wrote
+    endpoints of other sorts alone, the sort that has the most."""
+    counts: Counter[str] = Counter()
+    for found in slices:
+        counts[found.addressType] += sum(e.conditions.ready is not False for e in found.endpoints or ())
+    first = next(iter(service.spec.ipFamilies), "IPv4")
+    return counts[first] if first in counts else max(counts.values(), default=0)
 
 
 def describe_egress(sight: Sight, i: EgressInputs, service: kube.Service) -> Rows:
