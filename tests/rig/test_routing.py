@@ -78,10 +78,18 @@ class Stage(Guests):
     def run_in_pod(self, *command: str) -> str:
         return self.machine.kubectl("exec", "deployment/web", "--", "timeout", "5", *command).strip()
 
+    def find_headless(self, name: str) -> Any:
+        """The Service that an egress of this name leads through."""
+        (found,) = self.get("services", "-n", HOME, "-l", f"{names.PARENT_NAME}={name}")["items"]
+        return found
+
     def fetch(self, name: str, record: str = "a") -> str:
-        """What a pod gets from a Service of this name, at the address of this kind that the name has."""
-        address = self.look_up(record, build_host(name))
-        host = f"[{address}]" if record == "aaaa" else address
+        """What a pod gets from a Service of this name, at the address of this kind that the name has; without a kind at
+        whichever the pod's program takes."""
+        host = build_host(name)
+        if record:
+            address = self.look_up(record, host)
+            host = f"[{address}]" if record == "aaaa" else address
         return self.run_in_pod("wget", "-q", "-O", "-", f"http://{host}:{outside.PORT}{outside.WHO}")
 
     def look_up(self, record: str, name: str, *server: str) -> str:
@@ -193,9 +201,9 @@ def test_a_pod_reaches_a_device_by_name_and_by_address(stage: Stage) -> None:
         egress("by-name", **{names.TAILNET_FQDN: f"client.{DOMAIN}"}),
         egress("by-address", **{names.TAILNET_IP: stage.find_address("client")}),
     )
-    for name in ("by-name", "by-address"):
+    for name, record in (("by-name", "a"), ("by-address", "")):
         stage.wait_for(f"service/{name}", "condition=Ready")
-        stage.fetch_soon(name, f"client sees {stage.find_address(name)}")
+        stage.fetch_soon(name, f"client sees {stage.find_address(name)}", record)
 
 
 def test_a_pod_reaches_what_lies_behind_a_router_once_the_route_is_approved(stage: Stage) -> None:
@@ -249,11 +257,20 @@ def test_a_pod_asks_a_device_by_udp(stage: Stage) -> None:
 
 @pytest.mark.skipif(bool(NO_IPV6), reason=NO_IPV6)
 def test_a_pod_reaches_a_device_by_ipv6(stage: Stage) -> None:
-    """The Service's name has an IPv6 address of the proxy, and what comes there is led to the device's."""
-    _, ipv6 = stage.find_addresses("client")
+    """The Service's name has an IPv6 address of the proxy alone, and what comes there is led to the device's; led to the
+    other address of the device, it has the other family, in place."""
+    ipv4, ipv6 = stage.find_addresses("client")
     stage.apply(egress("six", **{names.TAILNET_IP: ipv6}))
     stage.wait_for("service/six", "condition=Ready")
-    stage.fetch_soon("six", f"client sees {stage.find_addresses('six')[1]}", record="aaaa")
+    own = stage.find_addresses("six")
+    stage.fetch_soon("six", f"client sees {own[1]}", record="")
+    before = stage.find_headless("six")
+    assert before["spec"]["ipFamilies"] == ["IPv6"]
+    stage.apply(egress("six", **{names.TAILNET_IP: ipv4}))
+    stage.fetch_soon("six", f"client sees {own[0]}", record="")
+    after = stage.find_headless("six")
+    assert after["spec"]["ipFamilies"] == ["IPv4"]
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
 
 
 # Connector ----------------------------------------------------------------------------------------------------------
