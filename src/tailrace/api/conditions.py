@@ -185,8 +185,15 @@ class EventReason(Documented):
     UNKNOWN_ANNOTATION = "UnknownAnnotation", "An annotation looks like one of ours but is none."
     NOT_SERVED = "NotServed", "It names something that this version does not serve."
     NAME_CONFLICT = "NameConflict", "The name is taken."
-    DEVICE_REPLACED = "DeviceReplaced", "A dead device of the same name was deleted first."
+    DEVICE_REPLACED = (
+        "DeviceReplaced",
+        "A dead device was deleted first: one of the same name, or what a proxy was and cannot be any more.",
+    )
     DEVICE_GONE = "DeviceGone", "The device was deleted on the control plane; it is made anew."
+    PROXY_RESTARTED = (
+        "ProxyRestarted",
+        "A proxy that could not log in is started again, as the same device.",
+    )
     FAILED = "ProxyFailed", "Something could not be done; the message says what and why."
     TAILNET_READY = "TailnetReady", "The Tailnet can be used."
     TAILNET_NOT_READY = "TailnetNotReady", "The Tailnet cannot be used; the message says why."

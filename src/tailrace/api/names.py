@@ -54,6 +54,7 @@ KEY_TAGS = "tailrace.dev/key-tags"
 REFRESH = "tailrace.dev/refresh"
 REFRESHED_AT = "tailrace.dev/refreshed-at"
 RECREATED = "tailrace.dev/recreated"
+STARTED_AGAIN = "tailrace.dev/started-again"
 REPLACES = "tailrace.dev/replaces-device"
 VOLUMES = "tailrace.dev/volumes"
 VOLUME_MOUNTS = "tailrace.dev/volume-mounts"
@@ -229,6 +230,12 @@ ANNOTATIONS: tuple[Name, ...] = (
     ),
     Name(REFRESHED_AT, "proxy Secret", Setter.TAILRACE, "When that digest last changed."),
     Name(RECREATED, "proxy Secret", Setter.TAILRACE, f"The last value of `{RECREATE}` that was obeyed."),
+    Name(
+        STARTED_AGAIN,
+        "proxy Secret",
+        Setter.TAILRACE,
+        "When the proxy was started again because it asked for another key although its device was there.",
+    ),
     Name(
         REPLACES,
         "proxy pod",

@@ -166,6 +166,8 @@ class Fleet:
         namesakes = tuple(d for d in snapshot.by_name.get(hostname, ()) if d.id != own)
         problem = str(snapshot.error) if snapshot.error else self.tailnets.explain(name)
         age = snapshot.age(asyncio.get_running_loop().time())
+        if not problem and own in snapshot.by_id and children.state and children.state.wants_key:
+            problem = await self.find_outage(member, own)
         missing = bool(own) and snapshot.known and own not in snapshot.by_id
         return Tailnet(
             known=snapshot.known,
@@ -186,6 +188,16 @@ class Fleet:
             can_route=member.plane.has(port.Capability.ROUTES),
             home=build_home(member) if name else None,
         )
+
+    async def find_outage(self, member: Membership, device: port.DeviceId) -> str:
+        """Why the control plane does not answer now, "" when it does. A list may be older than the outage in which the
+        proxy of this device could not log in."""
+        try:
+            await member.plane.get_device(device)
+        except errors.TailraceError as error:
+            member.devices.invalidate()
+            return "" if isinstance(error, errors.NotFound) else str(error)
+        return ""
 
     async def is_gone(self, tailnet: str, device: port.DeviceId) -> bool:
         """A list may be older than a login; a device that cannot be got by its id is gone."""

@@ -54,7 +54,7 @@ def decide_dead_devices(w: World) -> list[ops.Op]:
     if not w.needs_key or must_stop(w):
         return []
     found: list[ops.Op] = []
-    if w.state is not None and w.device is not None and (w.must_recreate or w.state.wants_key):
+    if w.state is not None and w.device is not None and (w.must_recreate or w.asks):
         found.append(ops.DeleteDevice(device=w.device.id, name=w.device.name, claim=ops.Claim.IDENTITY))
     if w.wish.on_conflict is OnConflict.REPLACE_OFFLINE:
         ours = list_own_tags(w)

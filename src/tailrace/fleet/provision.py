@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from tailrace.api import kube, names
 from tailrace.api.conditions import EventReason
-from tailrace.fleet import adoption, claims, naming, removal, truth
+from tailrace.fleet import adoption, claims, naming, plea, removal, truth
 from tailrace.fleet.wish import OnConflict
 from tailrace.fleet.world import World, join
 from tailrace.plan import diff, ops
@@ -33,7 +33,7 @@ def build_spec(w: World, target: spec.Target) -> spec.ProxySpec:
     replaces = live.get(names.REPLACES, "")
     if state is not None and w.joined and (w.tailnet.gone or w.must_recreate):
         replaces = state.device_id
-    restart = w.now.isoformat() if w.lost_secret else live.get(names.REFRESH, "")
+    last = w.starts.rpartition(" ")[-1] or live.get(names.REFRESH, "")
     return spec.ProxySpec(
         name=w.place.name,
         namespace=w.install.namespace,
@@ -46,7 +46,7 @@ def build_spec(w: World, target: spec.Target) -> spec.ProxySpec:
         image=build_image(w),
         proxy_class=w.proxy_class,
         replaces=replaces,
-        refresh=restart,
+        refresh=w.now.isoformat() if w.lost_secret else last,
     )
 
 
@@ -85,6 +85,7 @@ def decide_proxy(
         [*naming.decide_dead_devices(w), decide_former_keys(w)],
         # In each stage what the next one waits for longest is sent first: the key, then the StatefulSet.
         [*decide_secret(w, proxy, kept), *decide_rbac(w, proxy), *early],
+        [decide_withdrawal(w, proxy)],
         # The binding comes after its Role: the API server refuses one to a Role that is not there. It takes up to a
         # tenth of a second; a pod that is faster finds no rights, exits, and is started again at once.
         [
@@ -138,6 +139,18 @@ def decide_former_keys(w: World) -> ops.Op | None:
     return ops.DropKeys(ref=ref, keys=adoption.FORMER_KEYS, labels=meta.labels)
 
 
+def decide_withdrawal(w: World, proxy: spec.ProxySpec) -> ops.Op | None:
+    """Take back the request for another key of a proxy that is started again. After the note of the start, which brings
+    the start about whatever happens in between; before the start, since what asks after that is to be heard, and
+    containerboot clears a request itself only for the sake of another key."""
+    started = read_template_notes(w.children.statefulset).get(names.REFRESH, "")
+    if w.state is None or not w.asks or w.needs_key or proxy.refresh == started:
+        return None
+    meta = w.state.secret.metadata
+    ref = ops.Ref(kind="Secret", namespace=meta.namespace, name=meta.name)
+    return ops.DropKeys(ref=ref, keys=(secret.REQUEST,), labels=meta.labels)
+
+
 def decide_finalizer(w: World) -> ops.Op | None:
     return None if w.root.held else ops.Finalize(ref=w.root.ref)
 
@@ -167,6 +180,7 @@ def decide_secret(w: World, proxy: spec.ProxySpec, kept: Mapping[str, str]) -> l
         outdated = [ops.RevokeKey(key=w.outdated_key)] if w.outdated_key else []
         return [*outdated, build_mint(w, secret.build_secret(proxy, notes=notes))]
     assert state is not None
+    notes[names.STARTED_AGAIN] = w.starts
     notes |= {key: state.note(key) for key in (names.KEY_ID, names.KEY_TAGS, names.REFRESHED_AT)}
     manifest = secret.build_secret(proxy, notes={})
     refresh = secret.compute_refresh(manifest, notes[names.KEY_ID])
@@ -262,6 +276,14 @@ def decide_events(w: World) -> list[ops.Op]:
             )
             for d in w.tailnet.namesakes
         ]
+    if w.asks and w.needs_key and w.device is not None:
+        text = (
+            f"device {w.device.id} was deleted: its proxy cannot log in as it any more, and joins as another"
+        )
+        found.append(claims.emit(w.root, EventReason.DEVICE_REPLACED, text, warning=False))
+    if w.answer is plea.Answer.RESTART and w.device is not None:
+        text = f"{w.where} is started again: it could not log in as device {w.device.id}, which is there"
+        found.append(claims.emit(w.root, EventReason.PROXY_RESTARTED, text, warning=False))
     if w.tailnet.gone and w.needs_key:
         found.append(claims.emit(w.root, EventReason.DEVICE_GONE, truth.judge_online(w).message))
     return found

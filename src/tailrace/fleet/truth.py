@@ -114,6 +114,8 @@ def judge_online(w: World) -> Claim:
     if device is None or not tailnet.fresh:
         return dataclasses.replace(judge_unreachable(w, tailnet.problem), status=None)
     where = f"{state.fqdn or device.name} ({', '.join(device.addresses)})"
+    if w.asks:
+        return Claim(status=False, reason=Reason.DISCONNECTED, message=f"{where} {describe_plea(w)}")
     if not device.online:
         return Claim(
             status=False,
@@ -140,6 +142,15 @@ def judge_online(w: World) -> Claim:
             message=f'{where} is connected; the name "{w.wish.hostname}" is taken by another device',
         )
     return Claim(status=True, reason=Reason.CONNECTED, message=f"{where} is connected")
+
+
+def describe_plea(w: World) -> str:
+    """What becomes of a proxy that asks for another key."""
+    if w.tailnet.problem:
+        return f"could not log in, and is started again when the control plane answers: {w.tailnet.problem}"
+    if w.needs_key:
+        return "cannot log in any more: it joins again with a new key, as another device"
+    return f"could not log in: {w.where} is started again"
 
 
 def describe_hang(w: World) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from tailrace.api import kube, names
 from tailrace.api.proxyclass import ProxyClass
+from tailrace.fleet import plea
 from tailrace.fleet.install import Install
 from tailrace.fleet.wish import Wish
 from tailrace.plan import ops
@@ -230,10 +231,33 @@ class World:
         return state.note(names.KEY_ID)
 
     @property
+    def asks(self) -> bool:
+        """It wants another key although its device is there, as far as one knows: it waits, and serves nothing."""
+        wants = self.state is not None and self.state.wants_key
+        return wants and self.joined and not self.tailnet.gone and not self.must_recreate
+
+    @property
+    def answer(self) -> plea.Answer | None:
+        """What it gets for that. Without a control plane nothing would help, and nothing is known of its device."""
+        if self.state is None or not self.asks:
+            return None
+        if self.device is None or self.tailnet.problem:
+            return plea.Answer.WAIT
+        return plea.choose_answer(self.state.note(names.STARTED_AGAIN), self.now)
+
+    @property
+    def starts(self) -> str:
+        """The note of its starts, with the one that is due."""
+        note = "" if self.state is None else self.state.note(names.STARTED_AGAIN)
+        return plea.add_start(note, self.now) if self.answer is plea.Answer.RESTART else note
+
+    @property
     def needs_key(self) -> bool:
         state = self.state
-        if state is None or state.wants_key or self.must_recreate or self.outdated_key:
+        if state is None or self.must_recreate or self.outdated_key:
             return True
+        if state.wants_key:
+            return not self.asks or self.answer is plea.Answer.OBEY
         return not state.has_key and (not self.joined or self.tailnet.gone)
 
     @property

@@ -24,6 +24,7 @@ from tailrace.proxy import spec
 CONFIG = "cap-107.hujson"
 SERVE = "serve-config"
 CA = "ca.crt"
+REQUEST = "reissue_authkey"  # containerboot's, for another key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -39,7 +39,7 @@ def changes(w: World, proxy: spec.ProxySpec) -> bool:
 
 def is_down(w: World) -> bool:
     """It serves nothing for certain; of one that is not known it is not certain."""
-    if not w.joined or w.tailnet.gone:
+    if not w.joined or w.tailnet.gone or w.asks:
         return True
     return w.tailnet.fresh and w.device is not None and not w.device.online
 
