@@ -319,6 +319,25 @@ async def test_a_request_for_a_key_lives_until_the_configuration_has_another(wor
     assert "reissue_authkey" not in world.secret.data
 
 
+async def test_a_start_without_control_plane_asks_for_a_key_too(world: World) -> None:
+    """Though who it was is in its Secret: it waits, also when the control plane is back, until it is started again."""
+    world.configure(world.key())
+    first, before = await world.up(ENV)
+    await first.close()
+    world.configure()
+    world.tailnet.nodes.reachable = False
+    second, task = await world.start(ENV)
+    assert (second.healthy, world.secret.data["reissue_authkey"]) == (False, b"")
+    assert any(line.startswith("Received error: fetch control key: ") for line in world.lines)
+    world.tailnet.nodes.reachable = True
+    second.files_changed()
+    await settle()
+    assert (second.healthy, task.done()) == (False, False)
+    await second.close()
+    third, after = await world.up(ENV)
+    assert (third.healthy, after.id, world.secret.data["reissue_authkey"]) == (True, before.id, b"")
+
+
 async def test_nobody_brings_a_key(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(containerboot, "REISSUE_WAIT", 0.0)
     world.configure()

@@ -99,11 +99,13 @@ class ControlPlane:
 
     async def refuse_connections(self) -> None:
         """Down: nobody listens any more. The tailnet itself stays."""
+        self.tailnet.nodes.reachable = False
         await self._listener.stop()
 
     async def accept_connections(self) -> None:
         """Up again on the same port."""
         await self._listener.start()
+        self.tailnet.nodes.reachable = True
 
     def revoke_credentials(self) -> None:
         """Every client, token and API key ends now."""

@@ -38,6 +38,8 @@ class NodePort:
         self._tailnet = tailnet
         self._nodes: dict[int, Node] = {}
         self._callbacks: list[Callback] = []
+        self.reachable = True
+        """Whether anybody listens where clients log in: those that are connected stay so meanwhile."""
 
     def login(
         self,

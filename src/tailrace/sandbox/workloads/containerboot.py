@@ -227,9 +227,7 @@ class _Container:
     async def _log_in(self) -> None:
         """Reach Running, and keep who we are."""
         wanted = self._config.wanted
-        self._daemon.resume(wanted)
-        if self._daemon.state == "NeedsLogin":
-            await (self._log_in_by_file() if self._settings.one_step else self._log_in_by_arguments())
+        await (self._log_in_by_file() if self._settings.one_step else self._log_in_by_arguments())
         try:
             async with asyncio.timeout(self._settings.boot_timeout):
                 while (state := self._daemon.state) != "Running":
@@ -246,17 +244,19 @@ class _Container:
             self._store.put("deleting authkey from Kubernetes Secret", {"authkey": None})
 
     async def _log_in_by_file(self) -> None:
-        """With the file's key; without one that works, ask the operator for another and exit when it comes."""
-        wanted = self._config.wanted
+        """As who it was, else with the file's key. Where neither works, for whatever reason, ask the operator for another
+        key and exit when it comes."""
+        wanted, daemon = self._config.wanted, self._daemon
         trouble = "Auth key missing or invalid (NeedsLogin state)"
-        if wanted.auth_key:
-            try:
-                self._daemon.login(wanted.auth_key, wanted)
-            except LoginRefused as refused:
-                self._log(f"Received error: {refused}")
-                trouble = "Auth key failed to authenticate (may be expired or single-use)"
-            else:
-                return
+        try:
+            daemon.resume(wanted)
+            if daemon.state == "NeedsLogin" and wanted.auth_key:
+                daemon.login(wanted.auth_key, wanted)
+        except LoginRefused as refused:
+            self._log(f"Received error: {refused}")
+            trouble = "Auth key failed to authenticate (may be expired or single-use)"
+        if daemon.state != "NeedsLogin":
+            return
         if self._store.kept:
             self._log(f"{trouble}, disconnecting from control and requesting new key from operator")
             await self._await_other_key(wanted.auth_key or "")
@@ -284,19 +284,20 @@ class _Container:
 
     async def _log_in_by_arguments(self) -> None:
         """As `tailscale up` does; without a key it prints an address for a browser, and nobody comes."""
-        wanted = self._config.wanted
+        wanted, daemon = self._config.wanted, self._daemon
         key = wanted.auth_key or self._store.data.get("authkey", b"").decode()
         if key.startswith("file:"):
             key = (self._around.read_file(key.removeprefix("file:")) or b"").decode().strip()
-        if not key:
-            self._log(f"To authenticate, visit: {wanted.server}/a/")
-            return
         try:
-            self._daemon.login(key, wanted)
+            daemon.resume(wanted)
+            if daemon.state == "NeedsLogin" and key:
+                daemon.login(key, wanted)
         except LoginRefused as refused:
             self._log(f"backend error: {refused}")
             failed = "failed to auth tailscale"
             raise Crash(f"{failed}: {failed}: tailscale up failed: exit status 1") from refused
+        if daemon.state == "NeedsLogin":
+            self._log(f"To authenticate, visit: {wanted.server}/a/")
 
     # Running
 

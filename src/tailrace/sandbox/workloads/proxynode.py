@@ -15,7 +15,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from tailrace.sandbox.controlplane.nodes import NodePort
-from tailrace.sandbox.controlplane.records import ChangeKind, Node, NodeGone
+from tailrace.sandbox.controlplane.records import ChangeKind, LoginRefused, Node, NodeGone
+from tailrace.sandbox.workloads import bootconfig
 
 MACHINE_KEY = "_machinekey"
 CURRENT_PROFILE = "_current-profile"
@@ -126,10 +127,12 @@ class Daemon:
         return "Running" if self.node.authorized else "NeedsMachineAuth"
 
     def resume(self, wanted: Preferences) -> None:
-        """Come back with the stored identity; `state` stays NeedsLogin where it is worth nothing."""
+        """Come back with the stored identity; `state` stays NeedsLogin where it is worth nothing. Raises LoginRefused when
+        nobody listens."""
         self._enabled = wanted.enabled
         if not wanted.enabled or not self.identity.node_id:
             return
+        self._reach(wanted)
         try:
             self.node = self._nodes.reconnect(
                 node_id=self.identity.node_id, machine_key=self.identity.machine_key
@@ -140,6 +143,7 @@ class Daemon:
 
     def login(self, auth_key: str, wanted: Preferences) -> None:
         """Present a key. Raises LoginRefused."""
+        self._reach(wanted)
         self.node = self._nodes.login(
             auth_key=auth_key,
             hostname=wanted.hostname,
@@ -149,6 +153,12 @@ class Daemon:
             endpoints=self._endpoints,
             app_connector=wanted.app_connector,
         )
+
+    def _reach(self, wanted: Preferences) -> None:
+        """Every login begins with the server's own key."""
+        if not self._nodes.reachable:
+            url = f"{wanted.server}/key?v={bootconfig.CAPABILITY_VERSION}"
+            raise LoginRefused(f'fetch control key: Get "{url}": connect: connection refused')
 
     def configure(self, wanted: Preferences) -> None:
         """Tell hostname and routes. A dropped client tells nobody."""
