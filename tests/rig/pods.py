@@ -179,6 +179,7 @@ class Pods:
             "KUBERNETES_SERVICE_PORT": port,
             "KUBERNETES_SERVICE_PORT_HTTPS": port,
             "TS_KUBERNETES_READ_API_SERVER_ADDRESS_FROM_ENV": "true",
+            "TS_STATE_DIR": str(folder / "tmp"),  # /tmp is the pod's own; the last network map is kept there
             "TS_SOCKET": "/run/tailscaled.sock",  # in its own mount namespace: a long path would be refused
         }
         values = podfiles.build_environment(known, pod["spec"]["containers"][0], read, base=base)

@@ -247,6 +247,31 @@ async def test_every_cable_that_is_pulled_mends_itself(
     assert addresses(headscale) == {}
 
 
+async def test_a_proxy_that_starts_while_headscale_is_away_stays_the_same_device(
+    server: apiserver.ApiServer, headscale: tailnet.Headscale, cables: Cables
+) -> None:
+    """containerboot asks for another key then, and waits. With one it would be another device at another address."""
+    service = await expose(server, "gate", [8080], **{names.HOSTNAME: "gate"})
+    async with answer_at(service["spec"]["clusterIP"], 8080, b"as before"):
+        device, pod = addresses(headscale)["gate"], pod_name(server, "gate")
+        number = device_ids(headscale)["gate"]
+        await asyncio.to_thread(headscale.down)
+        try:
+            await kubectl(server, "delete", "pod", pod, "-n", HOME)  # a new one knows no former network map
+            async with asyncio.timeout(30):
+                while "reissue_authkey" not in await read_secret(server, pod):
+                    await asyncio.sleep(0.3)
+            await asyncio.sleep(PAUSE)
+        finally:
+            await asyncio.to_thread(headscale.up)
+        assert await cables.eventually(f"http://{device}:8080/") == b"as before"
+        assert "reissue_authkey" not in await read_secret(server, pod)
+        assert (addresses(headscale), device_ids(headscale)) == ({"gate": device}, {"gate": number})
+        await wait_ready(server, "gate")
+    await delete(server, "gate")
+    assert addresses(headscale) == {}
+
+
 async def test_the_proxy_reads_its_own_secret_and_no_other(
     server: apiserver.ApiServer, cluster: pods.Pods
 ) -> None:
@@ -266,6 +291,13 @@ async def test_the_proxy_reads_its_own_secret_and_no_other(
     assert codes == [200, 403, 403]
     for name in ("one", "two"):
         await delete(server, name)
+
+
+async def read_secret(server: apiserver.ApiServer, name: str) -> dict[str, str]:
+    """Its keys and their values, base64."""
+    found: dict[str, Any] = json.loads(await kubectl(server, "get", "secret", name, "-n", HOME, "-o", "json"))
+    data: dict[str, str] = found["data"]
+    return data
 
 
 def pod_name(server: apiserver.ApiServer, service: str) -> str:
