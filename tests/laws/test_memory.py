@@ -64,3 +64,22 @@ async def test_the_copy_that_is_missing_is_filled_from_the_other() -> None:
         unannotate(world)
         await world.settle(WEB)
         check_tidy(world, before)
+
+
+async def test_a_manifest_applied_again_beside_a_mistake_cuts_nothing_off() -> None:
+    """It has the spec as it was, as `kubectl apply` writes it each time; a typing error in it keeps the Service led out."""
+    async with open_world() as world:
+        before = await lead_out(world)
+        led = world.cluster.objects["Service", *WEB]["spec"]
+        wrong = {"tailscale.com/hostname": "no_such-"}
+        world.cluster.edit(
+            resources.SERVICES,
+            *WEB,
+            {"metadata": {"annotations": wrong}, "spec": {**dict.fromkeys(led), **before}},
+        )
+        await world.settle(WEB)
+        assert world.conditions()["Accepted"][:2] == ("False", "InvalidService")
+        assert world.cluster.objects["Service", *WEB]["spec"]["externalName"] == led["externalName"]
+        world.cluster.edit(resources.SERVICES, *WEB, {"metadata": {"annotations": {**wrong, FQDN: None}}})
+        await world.settle(WEB)
+        check_tidy(world, before)

@@ -1,7 +1,7 @@
 """Decide what to do about one egress Service: from everything that may be known to a plan. Pure and total.
 
     does not lead out any more ─► given back, then removal; being deleted ─► removal
-    asks for what is not served, or wrongly ─► say so, touch nothing
+    asks for what is not served, or wrongly ─► say so; what runs goes on
     an older Service has the hostname, or no privileged pods ─► say so
     its ProxyClass or Tailnet is not there yet ─► say so, wait
     name taken on the tailnet ─► replace the dead, or say so
@@ -13,6 +13,8 @@ recovery code.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 from tailrace.api import kube
 from tailrace.api.conditions import Reason
@@ -36,7 +38,9 @@ def decide(i: Inputs) -> ops.Plan:
     wish = request.read_request(service, i.install.defaults)
     wrong = find_refusal(i, service, wish)
     if wrong is not None:
-        return refusal.refuse(root_of_service(service), wrong, i.now)
+        again = original.decide_again(build_case(i, service, wish))
+        plan = refusal.refuse(root_of_service(service), wrong, i.now)
+        return dataclasses.replace(plan, stages=(*ops.stages([again]), *plan.stages))
     case = build_case(i, service, wish)
     if case.world.place.leftovers:
         return services.decide_leftovers(i, case.world.place.leftovers)
