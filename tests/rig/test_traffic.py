@@ -222,7 +222,8 @@ async def test_bytes_arrive_by_two_ports_whole_and_many_at_once(
 async def test_every_cable_that_is_pulled_mends_itself(
     server: apiserver.ApiServer, headscale: tailnet.Headscale, cables: Cables, cluster: pods.Pods
 ) -> None:
-    """The pod is killed, Headscale is away, the device is deleted: afterwards one device of that name answers."""
+    """The pod is killed, Headscale is away, the device is deleted, the Secret is: afterwards one device of that name
+    answers."""
     service = await expose(server, "app", [8080], **{names.HOSTNAME: "app"})
     async with answer_at(service["spec"]["clusterIP"], 8080, b"still here"):
         device = addresses(headscale)["app"]
@@ -238,13 +239,24 @@ async def test_every_cable_that_is_pulled_mends_itself(
 
         gone = device_ids(headscale)["app"]
         headscale.cli("nodes", "delete", "-i", str(gone), "--force")
-        async with asyncio.timeout(90):
-            while device_ids(headscale).get("app", gone) == gone:
-                await asyncio.sleep(0.3)
+        await wait_other(headscale, "app", gone)
+        assert await cables.eventually("http://app.rig.internal:8080/") == b"still here"
+        assert device_ids(headscale).keys() == {"app"}
+
+        gone = device_ids(headscale)["app"]
+        await kubectl(server, "delete", "secret", pod_name(server, "app"), "-n", HOME)
+        await wait_other(headscale, "app", gone)
         assert await cables.eventually("http://app.rig.internal:8080/") == b"still here"
         assert device_ids(headscale).keys() == {"app"}
     await delete(server, "app")
     assert addresses(headscale) == {}
+
+
+async def wait_other(headscale: tailnet.Headscale, name: str, former: int) -> None:
+    """Until a device of this name is there that is not the former one."""
+    async with asyncio.timeout(90):
+        while device_ids(headscale).get(name, former) == former:
+            await asyncio.sleep(0.3)
 
 
 async def test_a_proxy_that_starts_while_headscale_is_away_stays_the_same_device(
