@@ -41,6 +41,10 @@ _RESULT = re.compile(r'(Invalid value: )"(?:\{\\"|map\[).*?(?:\}|\])": ')
 _JWT = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+")
 
 
+def _are_conflicts(causes: list[Any]) -> bool:
+    return all(isinstance(cause, dict) and cause.get("reason") == "FieldManagerConflict" for cause in causes)
+
+
 @dataclass(frozen=True)
 class Api:
     """One server. `compact` makes it forget its history; None where that cannot be asked."""
@@ -194,7 +198,9 @@ class Talk:
         if isinstance(node, dict):
             return {self._text(k): self._name(v, k, key) for k, v in node.items()}
         if isinstance(node, list):
-            return [self._name(item, key, inside) for item in node]
+            found = [self._name(item, key, inside) for item in node]
+            # The server finds an apply's conflicts in a Go map: in another order each time.
+            return sorted(found, key=str) if key == "causes" and _are_conflicts(node) else found
         key = key.rpartition(".")[2]
         if key == "resourceVersion" and isinstance(node, str):
             return self._numbered("v", node)

@@ -45,7 +45,7 @@ def decide(i: Inputs) -> ops.Plan:
     if case.world.place.leftovers:
         return services.decide_leftovers(i, case.world.place.leftovers)
     if case.world.moves:
-        return original.decide_families(case) or removal.decide_move(case)
+        return original.decide_family(case) if original.lacks_family(case) else removal.decide_move(case)
     return decide_proxy(case)
 
 
@@ -83,16 +83,15 @@ def decide_proxy(case: Case) -> ops.Plan:
     conflict = naming.find_conflict(w) if w.needs_key else None
     if conflict is not None:
         return refusal.refuse_name(w, conflict)
-    first = original.decide_families(case)
-    if first is not None:
-        return first
     proxy = provision.build_spec(w, target.find_end(case))
     wanted = [original.build_headless(case), *provision.build_metrics(proxy)]
     beside = provision.decide_others(w.children.others, wanted)
     told, quiet = truth.judge(case), proxy_truth.is_starting(w)
     status = None if told is None or quiet else claims.decide_status(told, w.root, w.now)
+    first, early = (beside, ()) if original.lacks_family(case) else ((), beside)
     stages = [
-        *provision.decide_proxy(w, proxy, early=beside, kept=original.remember(case)),
+        first,
+        *provision.decide_proxy(w, proxy, early=early, kept=original.remember(case)),
         [original.decide_rewrite(case)],
         [status, *services.decide_events(w, case.wish, accepted)],
     ]

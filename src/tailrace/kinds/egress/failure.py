@@ -21,18 +21,21 @@ def decide_failure(i: Inputs, plan: ops.Plan, error: Exception) -> ops.Plan:
     """Status and event for a plan that stopped at `error`."""
     if i.service is None:
         return ops.Plan()
-    known, told = judge_known(i, i.service), explain_family(i, i.service, error)
-    return failure.decide_failure(root_of_service(i.service), plan, told, known, i.now)
+    root, known = root_of_service(i.service), judge_known(i, i.service)
+    if (without := explain_family(i, i.service, error)) is not None:
+        return failure.decide_failure(root, ops.Plan(), without, known, i.now)
+    return failure.decide_failure(root, plan, error, known, i.now)
 
 
-def explain_family(i: Inputs, service: kube.Service, error: Exception) -> Exception:
-    """The same error, with a remedy when it is that the cluster has no Services of a literal target's family (the API
-    server says `spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster`, v1.36.4)."""
+def explain_family(i: Inputs, service: kube.Service, error: Exception) -> errors.Terminal | None:
+    """In words with a remedy, when it is that the cluster has no Services of a literal target's family (the API server says
+    `spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster`, v1.36.4). It comes first of all its plan,
+    so it is never the control plane's doing."""
     end = request.read_request(service, i.install.defaults).target
     if not (
         isinstance(error, errors.Terminal) and FIELD in str(error) and isinstance(end, spec.TailnetAddress)
     ):
-        return error
+        return None
     version = ipaddress.ip_address(end.ip).version
     other = 4 if version == 6 else 6
     message = (

@@ -73,15 +73,19 @@ def choose_families(case: Case) -> dict[str, Any]:
     return {"ipFamilyPolicy": "SingleStack", "ipFamilies": [family]}
 
 
-def decide_families(case: Case) -> ops.Plan | None:
-    """The headless Service of a literal target, alone, until it has the target's family: a cluster without that family
-    refuses it, and then neither key nor device is to be touched."""
-    wanted, live = build_headless(case), case.world.children.headless
-    families = wanted["spec"].get("ipFamilies")
-    if families is None or (live is not None and list(live.spec.ipFamilies) == families):
-        return None
-    stages = ops.stages([diff.decide_apply(wanted, live)])
-    return ops.Plan(stages=stages, result=ops.Result(waiting_on=TURN), owner=case.world.root.owner)
+def lacks_family(case: Case) -> bool:
+    """Whether the headless Service has yet to get the family of a literal target. A cluster without that family refuses
+    it, so that comes before anything that costs a key or a device."""
+    live = case.world.children.headless
+    families = choose_families(case).get("ipFamilies")
+    return families is not None and (live is None or list(live.spec.ipFamilies) != families)
+
+
+def decide_family(case: Case) -> ops.Plan:
+    """The headless Service alone."""
+    wanted = diff.decide_apply(build_headless(case), case.world.children.headless)
+    owner = case.world.root.owner
+    return ops.Plan(stages=ops.stages([wanted]), result=ops.Result(waiting_on=TURN), owner=owner)
 
 
 def remember(case: Case) -> dict[str, str]:
