@@ -388,5 +388,9 @@ def test_finalizers_of_others_stay() -> None:
 
 
 def test_what_is_deleted_is_the_object_that_was_seen() -> None:
-    meta = kube.ObjectMeta(name="ts-web-0", namespace="tailscale", uid="u1", labels=OWNER)
-    assert removal.build_delete("Secret", kube.ProxySecret(metadata=meta)).uid == "u1"
+    """A Secret as it was seen, too: the proxy may have written into it who it is."""
+    meta = kube.ObjectMeta(name="x", namespace="tailscale", uid="u1", resourceVersion="7", labels=OWNER)
+    gone = removal.build_delete("Secret", kube.ProxySecret(metadata=meta))
+    assert (gone.uid, gone.version) == ("u1", "7")
+    gone = removal.build_delete("Role", kube.Role(metadata=meta))
+    assert (gone.uid, gone.version) == ("u1", "")

@@ -42,6 +42,24 @@ async def test_a_proxy_whose_secret_was_deleted_comes_back_under_its_name(
         assert world.conditions(key.name, key.namespace, resource.kind)["Online"][0] == "True"
 
 
+async def test_a_device_that_was_not_heard_of_yet_goes_with_its_secret() -> None:
+    """The pod may be seen gone before its last word is: watches go their own pace, the more so after an outage."""
+    async with open_world() as world:
+        world.cluster.put(resources.SERVICES, build_service())
+        await world.reconcile(WEB)
+        await world.reconcile(WEB)
+        with world.cluster.hold_back(resources.SECRETS):
+            world.cluster.run_machinery()  # it joins, and writes who it is
+            assert world.plane.devices
+            world.cluster.remove(("Service", *WEB))
+            for _ in range(4):
+                await world.reconcile(WEB)
+                world.cluster.run_machinery()
+        await world.settle(WEB)
+        assert world.plane.devices == ()
+        assert world.ours() == []
+
+
 async def test_a_proxy_goes_on_while_its_name_is_somebody_elses() -> None:
     """Its own device has another name then: nothing is won by ending it."""
     async with open_world() as world:

@@ -11,7 +11,7 @@ import contextlib
 import copy
 import itertools
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -142,6 +142,8 @@ class MemoryCluster:
                 raise errors.NotFound(f"{place} is not there")
             if uid and live["metadata"]["uid"] != uid:
                 raise errors.Conflict(f"{place} is another one")
+            if resource_version and live["metadata"]["resourceVersion"] != resource_version:
+                raise errors.Conflict(f"{place} was changed")
             self.remove(place, foreground=propagation == "Foreground")
 
     # --- what people and the machinery do ----------------------------------------------------------------------
@@ -268,6 +270,21 @@ class MemoryCluster:
         self._drop(pod)
 
     # --- stores ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def hold_back(self, resource: Resource[Any]) -> Generator[None]:
+        """What happens to these meanwhile is not heard of before the end."""
+        held, _ = self._stores[resource.kind]
+        self._stores[resource.kind] = (Store("unheard"), resource)
+        try:
+            yield
+        finally:
+            self._stores[resource.kind] = (held, resource)
+            bodies = (
+                msgspec.json.encode(obj) for place, obj in self.objects.items() if place[0] == resource.kind
+            )
+            found = tuple(msgspec.json.decode(body, type=resource.type) for body in bodies)
+            held.apply(Replaced(objects=found, unread=frozenset(), version="0"))
 
     def feed(self, resource: Resource[Any], store: Store[Any]) -> None:
         """Keep a store up to date from here on."""

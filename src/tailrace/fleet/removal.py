@@ -104,4 +104,6 @@ def find_tailnet(proxies: Sequence[Children]) -> str:
 def build_delete(kind: str, found: kube.Object) -> ops.Delete:
     meta = found.metadata
     ref = ops.Ref(kind=kind, namespace=meta.namespace, name=meta.name)
-    return ops.Delete(ref=ref, uid=meta.uid, labels=meta.labels)
+    # A proxy writes into its Secret which device it is, and its pod may be seen gone before that is: then it stays.
+    version = meta.resourceVersion if kind == "Secret" else ""
+    return ops.Delete(ref=ref, uid=meta.uid, labels=meta.labels, version=version)

@@ -142,6 +142,7 @@ class Executor:
                 op.ref.name,
                 op.ref.namespace,
                 uid=op.uid,
+                resource_version=op.version or None,
                 propagation="Foreground" if with_pods else "Background",
             )
         except errors.NotFound:

@@ -45,11 +45,13 @@ class Apply:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delete:
-    """Delete a child of ours. `uid` guards against deleting a successor of the same name."""
+    """Delete a child of ours. `uid` guards against deleting a successor of the same name, `version` against deleting what
+    somebody wrote into it meanwhile."""
 
     ref: Ref
     uid: str
     labels: Mapping[str, str]
+    version: str = ""  # resourceVersion; "" where nobody else writes into it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
