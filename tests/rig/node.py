@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -28,6 +29,7 @@ from tailrace.sandbox.controlplane.records import LoginRefused
 NAME = "rig"
 NODES = Resource(group="", version="v1", plural="nodes", kind="Node", type=kube.Object, namespaced=False)
 _PAUSE = 0.2  # seconds until a container is tried again; a real node waits longer
+_HEARTBEAT = 10.0  # seconds, as a kubelet has it; pods of a node that says nothing are marked as not ready
 
 
 class Kubelet(Kube):
@@ -36,6 +38,12 @@ class Kubelet(Kube):
     async def bind(self, pod: str) -> None:
         target = {"metadata": {"name": pod}, "target": {"kind": "Node", "name": NAME}}
         await self._call("create", resources.PODS, HOME, pod, subresource="binding", body=target)
+
+    async def report(self) -> None:
+        """The node is well."""
+        now = datetime.now(UTC).isoformat()
+        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": now}
+        await self.patch(NODES, NAME, None, {"status": {"conditions": [ready]}}, subresource="status")
 
     async def bury(self, pod: str, uid: str) -> None:
         """Its containers have ended: the object may go."""
@@ -64,15 +72,21 @@ class Node:
             node = cls(cluster, plane)
             labels = f"{names.MANAGED}=true"
             watch = Watch(cluster, resources.PODS, node._store, namespace=HOME, labels=labels)
-            watching = asyncio.create_task(watch.run())
+            lasting = [asyncio.create_task(watch.run()), asyncio.create_task(node._beat())]
             try:
                 yield node
             finally:
-                for task in (watching, *node._tasks):
+                for task in (*lasting, *node._tasks):
                     task.cancel()
-                await asyncio.gather(watching, *node._tasks, return_exceptions=True)
+                await asyncio.gather(*lasting, *node._tasks, return_exceptions=True)
             if node._faults:  # a pod whose kubelet died would only be waited for in vain
                 raise BaseExceptionGroup("pods of the stand-in node", node._faults)
+
+    async def _beat(self) -> None:
+        while True:
+            with contextlib.suppress(errors.TailraceError):
+                await self._cluster.report()
+            await asyncio.sleep(_HEARTBEAT)
 
     def _see(self, event: Event[kube.Pod]) -> None:
         uid = event.obj.metadata.uid

@@ -115,29 +115,31 @@ async def wait_wished(server: ApiServer, plane: ControlPlane, crowd: Crowd, spac
     owned = [proxy_names.build_child_name("svc", space, name) for name in crowd.wished]
     suffix = {"Secret": "-0", "Pod": "-0"}
     children = sorted(f"{kind} {name}{suffix.get(kind, '')}" for name in owned for kind in CHILDREN)
-    wished = (sorted(crowd.wished.values()), children, True)
-    found: tuple[list[str], list[str], bool] = ([], [], False)
+    wished = (sorted(crowd.wished.values()), children)
+    found: tuple[list[str], list[str]] = ([], [])
+    wrong: list[Any] = []
     try:
         async with asyncio.timeout(look.PATIENCE):
-            while found != wished:
+            while found != wished or wrong:
                 await asyncio.sleep(0.3)
-                online = await are_online(server, crowd, space)
-                found = (look.list_devices(plane), await look.list_children(server), online)
+                wrong = await list_wrong(server, crowd, space)
+                found = (look.list_devices(plane), await look.list_children(server))
     except TimeoutError:
         nodes = [f"{node.id} {node.name} {node.online}" for node in plane.tailnet.nodes.all()]
-        raise AssertionError(f"wished: {wished}\nfound: {found}\nnodes: {nodes}") from None
+        raise AssertionError(f"wished: {wished}\nfound: {found}\nnodes: {nodes}\nwrong: {wrong}") from None
 
 
-async def are_online(server: ApiServer, crowd: Crowd, space: str) -> bool:
-    """The wished ones say that they are, and no other has anything of ours on it."""
-    online = set()
+async def list_wrong(server: ApiServer, crowd: Crowd, space: str) -> list[Any]:
+    """The Services that do not say what is so: the wished ones that they are online, every other nothing of ours."""
+    wrong = []
     for item in await look.list_items(server, "services", "-n", space):
-        name, conditions = item["metadata"]["name"], item["status"].get("conditions", [])
-        if any(c["type"] == "Online" and c["status"] == "True" for c in conditions):
-            online.add(name)
-        elif conditions or names.FINALIZER in item["metadata"].get("finalizers", ()):
-            return False
-    return online == set(crowd.wished)
+        conditions = item["status"].get("conditions", [])
+        online = any(c["type"] == "Online" and c["status"] == "True" for c in conditions)
+        ours = bool(conditions) or names.FINALIZER in item["metadata"].get("finalizers", ())
+        wished = item["metadata"]["name"] in crowd.wished
+        if not (online if wished else not ours):
+            wrong.append((item["metadata"], conditions))
+    return wrong
 
 
 def count_waiting_keys(plane: ControlPlane) -> int:
