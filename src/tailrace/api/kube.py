@@ -149,7 +149,6 @@ class ProxySecretData(
     device_id: str = ""
     device_fqdn: str = ""
     device_ips: str = ""
-    pod_uid: str = ""
     reissue_authkey: str | None = None
 
 

@@ -37,7 +37,6 @@ class State:
     device_id: str
     fqdn: str  # without trailing dot
     addresses: tuple[str, ...]  # IPv4 before IPv6
-    pod_uid: str
 
     def note(self, key: str) -> str:
         """An annotation of ours on the Secret."""
@@ -59,7 +58,6 @@ def read(secret: kube.ProxySecret) -> State:
         device_id=kube.decode_key(data.device_id),
         fqdn=kube.decode_key(data.device_fqdn).rstrip("."),
         addresses=read_addresses(kube.decode_key(data.device_ips)),
-        pod_uid=kube.decode_key(data.pod_uid),
     )
 
 
